@@ -1,0 +1,1 @@
+//! The kernel's audit events of processes that open connections, on D-Bus.
