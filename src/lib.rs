@@ -1,1 +1,4 @@
 //! The kernel's audit events of processes that open connections, on D-Bus.
+pub mod event;
+pub mod record;
+pub mod stream;
