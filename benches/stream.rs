@@ -35,7 +35,9 @@ fn main() {
 
     let contenders: [(&str, &dyn Fn() -> usize); 4] = [
         ("parse, header and fields", &|| lines.iter().filter(|line| parse_whole(line)).count()),
-        ("parse, linux-audit-parser", &|| lines.iter().filter(|line| linux_audit_parser::parse(line, true).is_ok()).count()),
+        ("parse, linux-audit-parser", &|| {
+            lines.iter().filter(|line| linux_audit_parser::parse(line, true).is_ok()).count()
+        }),
         ("parse, header and key", &|| lines.iter().filter(|line| parse_header(line)).count()),
         ("stream to events", &|| assemble(&bytes)),
     ];

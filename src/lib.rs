@@ -1,4 +1,5 @@
 //! The kernel's audit events of processes that open connections, on D-Bus.
 pub mod event;
+pub mod process;
 pub mod record;
 pub mod stream;
