@@ -1,1 +1,3 @@
 //! The kernel's audit events of processes that open connections, on D-Bus.
+
+pub mod rules;
