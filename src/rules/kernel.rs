@@ -213,6 +213,11 @@ impl Listed {
     pub fn silences_everything(&self) -> bool {
         wire::silences_everything(&self.0)
     }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The kernel's `struct audit_status` (`AUDIT_GET`, what `auditctl -s` prints).

@@ -14,6 +14,8 @@
 
 mod error;
 mod kernel;
+#[cfg(test)]
+mod live;
 mod netlink;
 mod set;
 mod wire;

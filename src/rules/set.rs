@@ -375,4 +375,15 @@ const RISCV64: Abi =
     Abi { elf: 0xC000_00F3, bits: "b64", socket: 198, connect: 203, execve: 221, execveat: 281, socketcall: None };
 
 #[cfg(test)]
+impl RuleSet {
+    /// This set with a rule in its middle that no kernel takes, like the first that needs this: its key is too long.
+    pub(super) fn with_a_refused_rule(mut self, needs: Option<Needs>) -> (Self, Rule) {
+        let mut rule = self.rules.iter().find(|rule| rule.needs() == needs).cloned().unwrap();
+        rule.key = Key("x".repeat(KEY_MAX + 1));
+        self.rules.insert(self.rules.len() / 2, rule.clone());
+        (self, rule)
+    }
+}
+
+#[cfg(test)]
 mod tests;
