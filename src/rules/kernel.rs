@@ -242,7 +242,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Kernels before 3.13 send nothing behind `backlog`, and have no features; later ones send more than is read here.
+    /// Old kernels send nothing behind `backlog` and have no features; new ones send more than is read here.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let word = |place| wire::word(bytes, place);
         // The first word is a mask that only has a meaning towards the kernel.

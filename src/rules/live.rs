@@ -1,7 +1,8 @@
 //! The rules of the kernel that the test runs on, against what auditctl(8) says of them.
 //!
 //! They change real rules, so they run only where `OPENSNITCH_AUDIT_TEST_KERNEL=1` says that the machine is there for
-//! it, and say loudly when they do not. `OPENSNITCH_AUDIT_TEST_LOCK=1` permits the one that makes the rules
+//! it, and say loudly when they do not. The test binary of the library is all that such a machine needs, with the filter
+//! `rules::live`, as root, with auditctl in its path. `OPENSNITCH_AUDIT_TEST_LOCK=1` permits the one that makes the rules
 //! immutable, after which no other test works until the next boot.
 
 use std::{

@@ -173,7 +173,7 @@ impl RuleSet {
             }
         }
         // One for all ABIs: a ring has none. Not narrowed: the kernel copies the address in when the operation is
-        // prepared, and where a worker thread performs it later, the filter there does not see it.
+        // prepared, and where a worker thread performs it, the filter has no family to compare (seen on 6.1).
         rules.push(rule(Filter::IoUring, &[Call::Connect], None, None));
         Self { machine, key, rules }
     }
