@@ -2,4 +2,5 @@
 pub mod event;
 pub mod process;
 pub mod record;
+pub mod rules;
 pub mod stream;
