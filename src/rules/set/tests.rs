@@ -1,0 +1,265 @@
+//! The rule sets of every machine, and who owns what the kernel lists.
+
+use proptest::prelude::*;
+use syscalls::{aarch64, arm, riscv64, x86, x86_64};
+
+use super::*;
+
+const MACHINES: [Machine; 4] = [Machine::X86_64, Machine::Aarch64, Machine::Arm, Machine::Riscv64];
+const SCOPES: [Scope; 4] = [
+    Scope { local: false, execve: false },
+    Scope { local: false, execve: true },
+    Scope { local: true, execve: false },
+    Scope { local: true, execve: true },
+];
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn wanted(machine: Machine, scope: Scope) -> RuleSet {
+    RuleSet::wanted(machine, key("k"), scope, 7)
+}
+
+/// What stands between the list and the pids.
+fn notation(machine: Machine, scope: Scope) -> Vec<String> {
+    let tail = |rule: &str| rule.find(" -F pid!=7").map(|at| rule[..at].to_owned());
+    wanted(machine, scope).to_string().lines().map(|rule| tail(rule).unwrap()).collect()
+}
+
+#[test]
+fn sets_of_every_machine() {
+    let narrowed = |bits: &str| {
+        ["socket -F a0=0x2", "socket -F a0=0xA", "connect -F saddr_fam=2", "connect -F saddr_fam=10"]
+            .map(|rest| format!("-a always,exit -F arch={bits} -S {rest}"))
+            .to_vec()
+    };
+    let socketcall = ["a0=0x1", "a0=0x3 -F saddr_fam=2", "a0=0x3 -F saddr_fam=10"]
+        .map(|rest| format!("-a always,exit -F arch=b32 -S socketcall -F {rest}"))
+        .to_vec();
+    let io_uring = vec!["-a always,io_uring -S connect".to_owned()];
+    let cases = [
+        (Machine::X86_64, [narrowed("b64"), narrowed("b32"), socketcall, io_uring.clone()].concat()),
+        (Machine::Aarch64, [narrowed("b64"), narrowed("b32"), io_uring.clone()].concat()),
+        (Machine::Arm, [narrowed("b32"), io_uring.clone()].concat()),
+        (Machine::Riscv64, [narrowed("b64"), io_uring].concat()),
+    ];
+    for (machine, expected) in cases {
+        assert_eq!(notation(machine, Scope::default()), expected, "{machine:?}");
+    }
+}
+
+#[test]
+fn scopes() {
+    let expected = [
+        "-a always,exit -F arch=b64 -S socket,connect",
+        "-a always,exit -F arch=b64 -S execve,execveat",
+        "-a always,exit -F arch=b32 -S socket,connect",
+        "-a always,exit -F arch=b32 -S socketcall -F a0=0x1",
+        "-a always,exit -F arch=b32 -S socketcall -F a0=0x3",
+        "-a always,exit -F arch=b32 -S execve,execveat",
+        "-a always,io_uring -S connect",
+    ];
+    assert_eq!(notation(Machine::X86_64, Scope { local: true, execve: true }), expected);
+    let counts = SCOPES.map(|scope| notation(Machine::X86_64, scope).len());
+    assert_eq!(counts, [12, 14, 5, 7]);
+}
+
+#[test]
+fn the_service_and_what_it_starts_are_left_out() {
+    for rule in wanted(Machine::X86_64, Scope { local: false, execve: true }).rules() {
+        let text = rule.to_string();
+        let tail = if rule.needs() == Some(Needs::IoUring) { "" } else { " -F ppid!=7" };
+        assert!(text.ends_with(&format!(" -F pid!=7{tail} -F key=k")), "{text}");
+    }
+}
+
+#[test]
+fn calls_have_the_numbers_of_the_kernels_tables() {
+    let names = ["socket", "connect", "execve", "execveat"];
+    let of = |abi: &Abi| [abi.socket, abi.connect, abi.execve, abi.execveat];
+    let number = |id: i32| u32::try_from(id).unwrap();
+    assert_eq!(of(&X86_64), names.map(|name| number(name.parse::<x86_64::Sysno>().unwrap().id())));
+    assert_eq!(of(&I386), names.map(|name| number(name.parse::<x86::Sysno>().unwrap().id())));
+    assert_eq!(of(&AARCH64), names.map(|name| number(name.parse::<aarch64::Sysno>().unwrap().id())));
+    assert_eq!(of(&ARM), names.map(|name| number(name.parse::<arm::Sysno>().unwrap().id())));
+    assert_eq!(of(&RISCV64), names.map(|name| number(name.parse::<riscv64::Sysno>().unwrap().id())));
+    assert_eq!(I386.socketcall, Some(x86::Sysno::socketcall as u32));
+}
+
+#[test]
+fn calls_are_named_in_the_order_of_their_numbers() {
+    // As auditctl prints them.
+    for machine in MACHINES {
+        for rule in SCOPES.into_iter().flat_map(|scope| wanted(machine, scope).rules) {
+            if let Filter::Exit(abi) = rule.filter {
+                assert!(rule.calls.iter().map(|call| abi.number(*call)).is_sorted(), "{rule}");
+            }
+        }
+    }
+}
+
+/// What the kernel has of a rule: list, set bits of the mask, and fields with their values, in hexadecimal.
+fn dump(bytes: &[u8]) -> String {
+    let word = |place| wire::word(bytes, place).unwrap();
+    let calls = (0..2048).filter(|call| word(3 + call / 32) >> (call % 32) & 1 == 1);
+    let calls: Vec<String> = calls.map(|call| call.to_string()).collect();
+    let count = usize::try_from(word(2)).unwrap();
+    let fields = (0..count).map(|i| format!(" {}/{:x}/{:x}", word(67 + i), word(195 + i) >> 28, word(131 + i)));
+    format!("{} {}{} {}", word(0), calls.join(","), fields.collect::<String>(), bytes[1040..].escape_ascii())
+}
+
+#[test]
+fn bytes_of_each_rule() {
+    let rules = wanted(Machine::X86_64, Scope { local: false, execve: true }).rules;
+    let dumps: Vec<String> = rules.iter().map(|rule| dump(&rule.encode())).collect();
+    let expected = [
+        "4 41 11/4/c000003e 200/4/2 0/3/7 18/3/7 210/4/1 k",
+        "4 41 11/4/c000003e 200/4/a 0/3/7 18/3/7 210/4/1 k",
+        "4 42 11/4/c000003e 113/4/2 0/3/7 18/3/7 210/4/1 k",
+        "4 42 11/4/c000003e 113/4/a 0/3/7 18/3/7 210/4/1 k",
+        "4 59,322 11/4/c000003e 0/3/7 18/3/7 210/4/1 k",
+        "4 359 11/4/40000003 200/4/2 0/3/7 18/3/7 210/4/1 k",
+        "4 359 11/4/40000003 200/4/a 0/3/7 18/3/7 210/4/1 k",
+        "4 362 11/4/40000003 113/4/2 0/3/7 18/3/7 210/4/1 k",
+        "4 362 11/4/40000003 113/4/a 0/3/7 18/3/7 210/4/1 k",
+        "4 102 11/4/40000003 200/4/1 0/3/7 18/3/7 210/4/1 k",
+        "4 102 11/4/40000003 200/4/3 113/4/2 0/3/7 18/3/7 210/4/1 k",
+        "4 102 11/4/40000003 200/4/3 113/4/a 0/3/7 18/3/7 210/4/1 k",
+        "4 11,358 11/4/40000003 0/3/7 18/3/7 210/4/1 k",
+        "7 16 0/3/7 210/4/1 k",
+    ];
+    assert_eq!(dumps, expected);
+}
+
+#[test]
+fn ours_are_those_of_any_run_and_scope() {
+    for machine in MACHINES {
+        let set = RuleSet::wanted(machine, key("k"), Scope::default(), 7);
+        for scope in SCOPES {
+            for rule in RuleSet::wanted(machine, key("k"), scope, 4_194_303).rules {
+                assert_eq!(set.ours(&rule.encode()), Some(rule));
+            }
+        }
+    }
+}
+
+#[test]
+fn others_under_like_keys_are_foreign() {
+    let set = RuleSet::wanted(Machine::X86_64, key("opensnitch"), Scope::default(), 7);
+    let raw = |text: &str| Rule { key: Key(text.to_owned()), ..set.rules[0].clone() }.encode();
+    assert!(set.ours(&raw("opensnitch")).is_some());
+    for text in [
+        "opensnitchd",
+        "opensnitch2",
+        "pensnitch",
+        "Opensnitch",
+        "opensnitcj",
+        "opensnitch\x01k",
+        "k\x01opensnitch",
+        "",
+    ] {
+        assert_eq!(set.ours(&raw(text)), None, "{text:?}");
+    }
+}
+
+#[test]
+fn others_under_our_key_are_foreign() {
+    let set = wanted(Machine::X86_64, Scope::default());
+    let encode = |calls: &[u32], conditions: &[Condition]| wire::encode(wire::LIST_EXIT, calls, conditions, b"k");
+    let conditions = set.rules[0].conditions();
+    assert!(set.ours(&encode(&[41], &conditions)).is_some());
+    let with = |place: usize, condition: Condition| {
+        let mut changed = conditions.clone();
+        changed[place] = condition;
+        encode(&[41], &changed)
+    };
+    let mut reordered = conditions.clone();
+    reordered.swap(0, 1);
+    let cases = [
+        ("another call", encode(&[49], &conditions)),
+        ("one call more", encode(&[41, 49], &conditions)),
+        ("one field less", encode(&[41], &conditions[1..])),
+        ("one field more", encode(&[41], &[&conditions[..], &conditions[1..2]].concat())),
+        ("fields in another order", encode(&[41], &reordered)),
+        ("another family", with(1, (Field::Arg0, Op::Equal, 16))),
+        ("another comparison", with(1, (Field::Arg0, Op::NotEqual, 2))),
+        ("pid and ppid differ", with(2, (Field::Pid, Op::NotEqual, 8))),
+        ("another list", wire::encode(wire::LIST_IO_URING, &[41], &conditions, b"k")),
+        ("a rule of another machine", RuleSet::wanted(Machine::Arm, key("k"), Scope::default(), 7).rules[0].encode()),
+    ];
+    for (name, bytes) in cases {
+        assert_eq!(set.ours(&bytes), None, "{name}");
+    }
+}
+
+#[test]
+fn without_what_is_not_supported() {
+    let set = wanted(Machine::X86_64, Scope::default());
+    let unsupported: Vec<Rule> = set.rules.iter().filter(|rule| rule.needs().is_some()).cloned().collect();
+    assert_eq!(unsupported.len(), 7);
+    let rest = set.without(&unsupported);
+    assert!(rest.rules.iter().all(|rule| rule.needs().is_none()));
+    assert_eq!(rest.rules.len(), 5);
+    assert!(rest.ours(&unsupported[0].encode()).is_some(), "still ours, should one be there");
+}
+
+#[test]
+fn machines_as_uname_names_them() {
+    let cases = [
+        ("x86_64", Some(Machine::X86_64)),
+        ("aarch64", Some(Machine::Aarch64)),
+        ("armv7l", Some(Machine::Arm)),
+        ("riscv64", Some(Machine::Riscv64)),
+        ("i686", None),
+        ("aarch64_be", None),
+        ("s390x", None),
+    ];
+    for (uname, machine) in cases {
+        assert_eq!(Machine::named(uname), machine, "{uname}");
+    }
+}
+
+#[test]
+fn keys() {
+    assert_eq!(key(DEFAULT_KEY).as_str(), "opensnitch");
+    assert_eq!(key(&"k".repeat(256)).as_str().len(), 256);
+    let cases = [
+        ("", KeyError::Empty),
+        (&"k".repeat(257), KeyError::TooLong),
+        ("a b", KeyError::Character(' ')),
+        ("a\x01b", KeyError::Character('\x01')),
+        ("käse", KeyError::Character('ä')),
+        ("\"k\"", KeyError::Character('"')),
+        ("$(k)", KeyError::Character('$')),
+    ];
+    for (text, error) in cases {
+        assert_eq!(text.parse::<Key>(), Err(error), "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_listed_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1300)) {
+        prop_assert_eq!(wanted(Machine::X86_64, Scope::default()).ours(&bytes), None);
+    }
+
+    /// One byte differs: either it is in both pids, or the rule is foreign.
+    #[test]
+    fn one_wrong_byte_is_foreign(rule in 0..14_usize, at in 0..1041_usize, bit in 0..8_u32) {
+        let set = wanted(Machine::X86_64, Scope { local: false, execve: true });
+        let mut bytes = set.rules[rule].encode();
+        bytes[at] ^= 1 << bit;
+        // Only the rule of the ring has a pid alone.
+        let another_pid = rule == 13 && (524..528).contains(&at);
+        prop_assert_eq!(set.ours(&bytes).is_some(), another_pid);
+    }
+
+    #[test]
+    fn round_trip(pid: u32, rule in 0..14_usize) {
+        let scope = Scope { local: false, execve: true };
+        let wanted = RuleSet::wanted(Machine::X86_64, key("k"), scope, pid);
+        let rule = &wanted.rules[rule];
+        prop_assert_eq!(wanted.ours(&rule.encode()), Some(rule.clone()));
+    }
+}
