@@ -4,7 +4,9 @@
 limit 240
 
 all_is_well() {
-  refuses grep -q '^error ' <(findings)
+  local said
+  said=$(findings)
+  refuses grep '^error ' <<<"$said"
 }
 
 rule_that_silences() {
@@ -82,7 +84,7 @@ locked() {
 }
 
 locked_and_missing() {
-  equal 'what AddRules added, with all there' "$(audit AddRules | jq '.data[0]')" 0
+  equal 'what AddRules added, with all there' "$(audit AddRules)" 0
 }
 
 check 'the service is well' eventually 60 well

@@ -1,18 +1,9 @@
 # shellcheck shell=bash
-# The tests of the kernel's rules (tests/kernel_rules.rs): they need a kernel that they may spoil.
+# The library's own tests of the kernel's rules (src/rules/live.rs): they need a kernel that they may spoil.
+limit 300
 
-tests_of_rules() {
-  OPENSNITCH_AUDIT_TEST_KERNEL=1 timeout 280 kernel_rules --test-threads=1 2>&1 | tee /run/kernel-rules
-}
-
-if [ -x "$VM/programs/kernel_rules" ]; then
-  limit 300
-  systemctl stop "$UNIT"
-  check 'tests/kernel_rules.rs' tests_of_rules
-  note "$(cat /run/kernel-rules)"
-  # Each of its tests is a line of its own as well.
-  while read -r name; do say "kernel_rules: $name"; done < <(sed -n 's/^test \(.*\) \.\.\. ok$/\1/p' /run/kernel-rules)
-  systemctl start "$UNIT"
-else
-  skip 'tests/kernel_rules.rs' 'no such test in this tree'
-fi
+# The rules are theirs for the time.
+systemctl stop "$UNIT"
+check 'the tests of rules::live' library_tests rules::live --skip immutable_rules_stay
+library_tests_passed
+systemctl start "$UNIT"
