@@ -1,0 +1,86 @@
+# Installing, packaging, and the booted machines. Included by the Makefile; works alone too (make -f).
+#
+#   make install [DESTDIR=…] [PREFIX=/usr] [SYSCONFDIR=/etc]     after a build; it compiles only what is missing
+#   make uninstall                                                leaves an edited configuration in place
+#   make deb                                                      target/debian/opensnitch-audit_*.deb
+#   make test-vm                                                  that package, in booted machines
+
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+SBINDIR ?= $(PREFIX)/sbin
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR ?= $(DATADIR)/zsh/vendor-completions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
+CARGO ?= cargo
+INSTALL ?= install
+
+BUILT := target/release
+GENERATED := target/generated
+STAGE := target/stage
+
+.PHONY: release generated install uninstall stage deb rpm test-vm
+
+release:
+	$(CARGO) build --release --locked --bins
+
+# Man pages and completions come from the program, so that they say what it does.
+generated: release
+	rm -rf $(GENERATED)
+	mkdir -p $(GENERATED)/man $(GENERATED)/completions
+	$(BUILT)/opensnitch-auditctl generate man $(GENERATED)/man
+	$(BUILT)/opensnitch-auditctl generate completions $(GENERATED)/completions
+
+install: generated
+	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-auditd $(DESTDIR)$(SBINDIR)/opensnitch-auditd
+	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-auditctl $(DESTDIR)$(BINDIR)/opensnitch-auditctl
+	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
+	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' systemd/opensnitch-audit.service \
+		>$(DESTDIR)$(UNITDIR)/opensnitch-audit.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/opensnitch-audit.service
+	$(INSTALL) -D -m 644 systemd/opensnitch-audit.sysusers $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system.d dbus/org.opensnitch.Audit.conf
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system-services dbus/org.opensnitch.Audit.service
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/interfaces dbus/org.opensnitch.Audit.xml
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/polkit-1/actions polkit/org.opensnitch.audit.policy
+	for page in $(GENERATED)/man/*.[1-8]; do \
+		$(INSTALL) -D -m 644 -t $(DESTDIR)$(MANDIR)/man$${page##*.} $$page || exit; \
+	done
+	$(INSTALL) -D -m 644 $(GENERATED)/completions/opensnitch-auditctl.bash $(DESTDIR)$(BASHDIR)/opensnitch-auditctl
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(ZSHDIR) $(GENERATED)/completions/_opensnitch-auditctl
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(FISHDIR) $(GENERATED)/completions/opensnitch-auditctl.fish
+	test -e $(DESTDIR)$(SYSCONFDIR)/opensnitch-audit.toml || \
+		$(INSTALL) -D -m 644 -t $(DESTDIR)$(SYSCONFDIR) packaging/opensnitch-audit.toml
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/opensnitch-auditd $(DESTDIR)$(BINDIR)/opensnitch-auditctl
+	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.service $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
+	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system.d/org.opensnitch.Audit.conf
+	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system-services/org.opensnitch.Audit.service
+	rm -f $(DESTDIR)$(DATADIR)/dbus-1/interfaces/org.opensnitch.Audit.xml
+	rm -f $(DESTDIR)$(DATADIR)/polkit-1/actions/org.opensnitch.audit.policy
+	rm -f $(DESTDIR)$(MANDIR)/man1/opensnitch-auditctl*.1 $(DESTDIR)$(MANDIR)/man8/opensnitch-auditd.8
+	rm -f $(DESTDIR)$(MANDIR)/man5/opensnitch-audit.toml.5 $(DESTDIR)$(MANDIR)/man5/org.opensnitch.Audit.5
+	rm -f $(DESTDIR)$(BASHDIR)/opensnitch-auditctl $(DESTDIR)$(ZSHDIR)/_opensnitch-auditctl
+	rm -f $(DESTDIR)$(FISHDIR)/opensnitch-auditctl.fish
+	if cmp -s packaging/opensnitch-audit.toml $(DESTDIR)$(SYSCONFDIR)/opensnitch-audit.toml; then \
+		rm -f $(DESTDIR)$(SYSCONFDIR)/opensnitch-audit.toml; \
+	fi
+
+# What the packages contain is what `make install` installs.
+stage:
+	rm -rf $(STAGE)
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install DESTDIR=$(STAGE) PREFIX=/usr SYSCONFDIR=/etc
+
+deb: stage
+	packaging/build deb
+
+rpm: stage
+	packaging/build rpm
+
+test-vm:
+	tests/vm/run

@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# What can be wrong with a machine: each has its error, and its finding in Diagnose.
+# The last of a boot: a kernel whose rules are locked stays so until the next one.
+limit 240
+
+all_is_well() {
+  local said
+  said=$(findings)
+  refuses grep '^error ' <<<"$said"
+}
+
+rule_that_silences() {
+  auditctl -a task,never
+  finds '(error|warning)' 'task,never'
+  auditctl -d task,never
+  eventually 10 all_is_well
+}
+
+rules_taken_away() {
+  local cursor
+  cursor=$(journal_cursor)
+  auditctl -D -k opensnitch
+  eventually 10 property_is RulesLoaded false
+  finds '(error|warning)' 'rules'
+  journal_says "$cursor" rule
+  equal 'the rules, which nobody put back' "$(rules opensnitch)" ''
+  audit AddRules
+  eventually 10 rules_loaded
+  eventually 10 all_is_well
+}
+
+audit_off() {
+  auditctl -e 0
+  finds error '(disabled|switched off|is off)'
+  auditctl -e 1
+  eventually 10 all_is_well
+}
+
+# In Debian 12 the second client is accepted and gets nothing; in Debian 13 it is accepted and dismissed.
+another_client() {
+  local other path
+  systemctl stop "$UNIT"
+  # auditd notices that its client is gone when it next has something to send.
+  auditctl -m 'opensnitch-audit: one message'
+  auditctl -m 'opensnitch-audit: and another'
+  path=$(audit_socket)
+  connect -q -d -s 200 local "$path" >/run/other &
+  other=$!
+  eventually 10 grep -q . /run/other
+  sleep 2
+  systemctl start "$UNIT"
+  eventually 90 finds '(error|warning)' '(client|process|program|someone|held)'
+  kill "$other"
+  eventually 90 well
+  events_flow 90
+}
+
+plugin_off() {
+  sed -i 's/^active = yes$/active = no/' "$PLUGIN"
+  restart_auditd
+  eventually 30 property_is Connected false
+  finds error 'active'
+  findings | grep -q "$PLUGIN" || fail "no finding names $PLUGIN"
+  sed -i 's/^active = no$/active = yes/' "$PLUGIN"
+  restart_auditd
+  eventually 60 well
+  events_flow
+}
+
+no_auditd() {
+  systemctl stop auditd.service
+  eventually 30 property_is Connected false
+  finds error 'auditd'
+  systemctl start auditd.service
+  eventually 60 well
+}
+
+locked() {
+  auditctl -e 2
+  finds '(error|warning|info)' '(immutable|locked)'
+  fails_with RulesLocked call_as root DeleteRules
+  rules_loaded
+  events_flow
+}
+
+locked_and_missing() {
+  equal 'what AddRules added, with all there' "$(audit AddRules)" 0
+}
+
+check 'the service is well' eventually 60 well
+check 'nothing is wrong at first' all_is_well
+check 'a rule task,never' rule_that_silences
+check 'our rules taken away by somebody' rules_taken_away
+check 'audit switched off' audit_off
+check 'another client on the socket' another_client
+check 'the plugin switched off' plugin_off
+check 'no auditd' no_auditd
+check 'rules locked until the next boot' locked
+check 'rules locked: nothing to add is no error' locked_and_missing

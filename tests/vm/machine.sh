@@ -1,0 +1,89 @@
+# shellcheck shell=bash
+# A machine: its packages, its base image (kept in $store between runs), its disk for the job, its boot.
+# Sourced by run, which sets store, here and machine_limit.
+# shellcheck disable=SC2154
+
+# What a small server has, what our package depends on, and what the checks ask questions with.
+packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
+packages+=,dbus,dbus-broker,polkitd,auditd
+packages+=,jq,libglib2.0-bin
+
+suite_of() {
+  case $1 in
+    debian12) echo bookworm ;;
+    debian13) echo trixie ;;
+    *) echo "no such machine: $1 (debian12, debian13)" >&2; return 1 ;;
+  esac
+}
+
+# need PROGRAM PACKAGE: installs the package where the program is missing.
+need() {
+  command -v "$1" >/dev/null && return
+  echo "installing $2" >&2
+  apt-get install -y --no-install-recommends "$2" >&2
+}
+
+# base_image MACHINE: makes disk.img, vmlinuz and initrd.img in the machine's base folder, and names it in $base.
+# The folder carries a hash of what makes it: a change to this file, or to the unit it installs, makes another.
+base_image() {
+  local suite hash root
+  suite=$(suite_of "$1")
+  hash=$(cat "$here/machine.sh" "$here/guest/vm-checks.service" "$here/guest/vm-journal.service" | sha256sum | cut -c1-12)
+  base=$store/base/$1-$hash
+  [ -e "$base/done" ] && return
+  [ "$(id -u)" = 0 ] || { echo "making a machine's image needs root" >&2; return 1; }
+  rm -rf "$store/base/$1-"*
+  mkdir -p "$base"
+  root=$base/root
+  echo "$1: making its image" >&2
+  mmdebstrap --quiet --variant=minbase --format=directory --skip=output/dev --include="$packages" "$suite" "$root"
+
+  echo "$1" >"$root/etc/hostname"
+  printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
+  # It came with its alias for dbus.service; the machine begins with the usual bus.
+  rm "$root/etc/systemd/system/dbus.service" "$root/etc/systemd/user/dbus.service"
+  # Timers of the distribution would change files, and take processor time, in the middle of a check.
+  local timer
+  for timer in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim; do
+    ln -sf /dev/null "$root/etc/systemd/system/$timer.timer"
+  done
+  # journald refuses what comes too fast, and one of these checks might be what came too fast.
+  mkdir -p "$root/etc/systemd/journald.conf.d"
+  printf '[Journal]\nRateLimitBurst=0\n' >"$root/etc/systemd/journald.conf.d/vm.conf"
+  install -m 644 "$here/guest/vm-checks.service" "$here/guest/vm-journal.service" "$root/etc/systemd/system/"
+  mkdir -p "$root/etc/systemd/system/multi-user.target.wants" "$root/etc/systemd/system/sysinit.target.wants"
+  ln -s /etc/systemd/system/vm-checks.service "$root/etc/systemd/system/multi-user.target.wants/"
+  ln -s /etc/systemd/system/vm-journal.service "$root/etc/systemd/system/sysinit.target.wants/"
+
+  cp "$root"/boot/vmlinuz-* "$base/vmlinuz"
+  cp "$root"/boot/initrd.img-* "$base/initrd.img"
+  truncate -s 2G "$base/disk.img"
+  mke2fs -q -F -t ext4 -d "$root" "$base/disk.img"
+  rm -rf "$root"
+  : >"$base/done"
+}
+
+# job_disk FOLDER IMAGE: the folder as a file system with the label the machine looks for.
+job_disk() {
+  rm -f "$2"
+  truncate -s 256M "$2"
+  mke2fs -q -F -t ext4 -L vm-job -d "$1" "$2"
+}
+
+# boot_machine MACHINE FOLDER: runs until the machine powers itself off; its results and its journal come out as files.
+# snapshot=on keeps every disk as it was, and lasts over the machine's own reboots.
+boot_machine() {
+  local folder=$2
+  : >"$folder/results"
+  : >"$folder/journal.log"
+  timeout --kill-after=10 "$machine_limit" qemu-system-x86_64 \
+    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -nic none \
+    -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
+    -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \
+    -drive "file=$base/disk.img,if=virtio,format=raw,snapshot=on" \
+    -drive "file=$folder/job.img,if=virtio,format=raw,snapshot=on" \
+    -serial "file:$folder/console.log" \
+    -device virtio-serial-pci \
+    -chardev "file,id=results,path=$folder/results" -device virtserialport,chardev=results,name=results \
+    -chardev "file,id=journal,path=$folder/journal.log" -device virtserialport,chardev=journal,name=journal
+}
