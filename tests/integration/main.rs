@@ -9,6 +9,7 @@
     reason = "a test that goes wrong says so"
 )]
 
+mod golden;
 mod service;
 mod signals;
 mod support;
