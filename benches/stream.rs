@@ -3,7 +3,7 @@
 //! Each round times all contenders one after the other, so that a machine that slows down slows all of them; the
 //! ratios are medians over the rounds.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, reason = "a program for people")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
 
 use std::fs;
 use std::hint::black_box;

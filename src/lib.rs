@@ -1,6 +1,14 @@
 //! The kernel's audit events of processes that open connections, on D-Bus.
+
+pub mod config;
+pub mod ctl;
+pub mod dbus;
 pub mod event;
+pub mod logging;
 pub mod process;
+pub mod queue;
 pub mod record;
 pub mod rules;
+pub mod service;
+pub mod statistics;
 pub mod stream;

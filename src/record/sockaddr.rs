@@ -86,7 +86,7 @@ const FAMILIES: [&str; 46] = [
 ];
 
 /// What an address says, for the families that name a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// Address and port of `sockaddr_in`.
     Inet(Ipv4Addr, u16),

@@ -1,0 +1,176 @@
+//! Methods, properties and signals.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedVariant, interface};
+
+use super::caller::Sight;
+use super::state::entry_is_running;
+use super::wire::{Context, Row};
+use super::{Error, Query, State};
+use crate::process::Entry;
+use crate::statistics::Counter;
+
+/// Calls under way at the same time; each is a task of zbus's, and nobody needs more.
+const MAX_CALLS: usize = 64;
+
+/// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
+const MAX_LISTS: usize = 2;
+
+/// A reply's size in bytes; the bus cuts off who sends more than 32 MiB, and clients rarely expect as much.
+const MAX_REPLY: usize = 8 * 1024 * 1024;
+
+/// `org.opensnitch.Audit`.
+#[derive(Debug)]
+pub struct Audit {
+    state: Arc<State>,
+    calls: Semaphore,
+    lists: Semaphore,
+}
+
+impl Audit {
+    /// Answers from this state.
+    #[must_use]
+    pub fn new(state: Arc<State>) -> Self {
+        Self { state, calls: Semaphore::new(MAX_CALLS), lists: Semaphore::new(MAX_LISTS) }
+    }
+
+    fn enter(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.calls.try_acquire().map_err(|_| {
+            Error::LimitsExceeded(format!("{MAX_CALLS} calls are being answered: call again when one was"))
+        })
+    }
+
+    /// The rows of these entries, as many as fit into a reply; and whether all did.
+    async fn rows(
+        &self,
+        find: impl FnOnce(&State) -> Vec<Entry> + Send + 'static,
+    ) -> Result<(Vec<Row>, Option<u64>), Error> {
+        let failed = |_| Error::Failed("the service is stopping: call again when it has started".to_owned());
+        let _permit = self.lists.acquire().await.map_err(|_| Error::Failed("the service is stopping".to_owned()))?;
+        let state = self.state.clone();
+        // `/proc` and the name service may take their time: not on the bus's own threads.
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = 0;
+            let mut rows = Vec::new();
+            let mut last = None;
+            let mut running = HashMap::new();
+            for entry in find(&state) {
+                let process = (entry.event.subject.pid, entry.start_time());
+                let running = *running.entry(process).or_insert_with(|| entry_is_running(&entry));
+                let row = Row::new(&entry.event, Context::of(&entry, running));
+                bytes += row.size();
+                if bytes > MAX_REPLY {
+                    return (rows, last);
+                }
+                last = Some(entry.sequence);
+                rows.push(row);
+            }
+            (rows, None)
+        })
+        .await
+        .map_err(failed)
+    }
+}
+
+#[interface(name = "org.opensnitch.Audit", introspection_docs = false)]
+impl Audit {
+    #[zbus(out_args("event"))]
+    async fn get_event_by_pid(
+        &self,
+        pid: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Row, Error> {
+        let _call = self.enter()?;
+        let sight = Sight::of(connection, &header).await?;
+        let entry = self.state.cache().newest_of(pid, self.state.now()).cloned();
+        let entry = entry.ok_or_else(|| {
+            Error::NotFound(format!(
+                "no event of process {pid} is known: it made no connection in the last ten minutes, or has ended since"
+            ))
+        })?;
+        if !sight.allows(&entry.event) {
+            return Err(Error::AccessDenied(format!(
+                "process {pid} belongs to another user: only root and members of the group {} may read its events",
+                super::GROUP
+            )));
+        }
+        let row =
+            tokio::task::spawn_blocking(move || Row::new(&entry.event, Context::of(&entry, entry_is_running(&entry))));
+        row.await.map_err(|_| Error::Failed("the service is stopping: call again when it has started".to_owned()))
+    }
+
+    #[zbus(out_args("events"))]
+    async fn get_events(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<Row>, Error> {
+        let _call = self.enter()?;
+        let sight = Sight::of(connection, &header).await?;
+        let find = move |state: &State| {
+            let cache = state.cache();
+            cache.newest_first(u64::MAX, state.now()).filter(|entry| sight.allows(&entry.event)).cloned().collect()
+        };
+        Ok(self.rows(find).await?.0)
+    }
+
+    #[zbus(out_args("events", "next"))]
+    async fn find_events(
+        &self,
+        query: HashMap<String, OwnedVariant>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(Vec<Row>, u64), Error> {
+        let _call = self.enter()?;
+        let query = Query::new(&query)?;
+        let sight = Sight::of(connection, &header).await?;
+        let limit = query.limit;
+        // One more than wanted: whether there is a next page.
+        let find = move |state: &State| {
+            let cache = state.cache();
+            let entries = cache.newest_first(query.before, state.now());
+            entries
+                .filter(|entry| sight.allows(&entry.event) && query.matches(entry))
+                .take(limit + 1)
+                .cloned()
+                .collect()
+        };
+        let (mut rows, next) = self.rows(find).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().and_then(Row::sequence) } else { next };
+        Ok((rows, next.unwrap_or(0)))
+    }
+
+    #[zbus(signal)]
+    async fn event_seen(emitter: &SignalEmitter<'_>, event_type: &str, exe: &str, event: Row) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    async fn events_lost(emitter: &SignalEmitter<'_>, count: u64) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property)]
+    fn source(&self) -> &'static str {
+        self.state.source()
+    }
+
+    #[zbus(property)]
+    fn connected(&self) -> bool {
+        !self.state.source().is_empty()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn statistics(&self) -> BTreeMap<&'static str, u64> {
+        Counter::ALL.into_iter().map(|counter| (counter.name(), self.state.counter(counter))).collect()
+    }
+}
