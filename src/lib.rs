@@ -5,6 +5,8 @@ pub mod ctl;
 pub mod dbus;
 pub mod event;
 pub mod logging;
+pub mod options;
+pub mod polkit;
 pub mod process;
 pub mod queue;
 pub mod record;

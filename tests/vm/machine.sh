@@ -76,7 +76,7 @@ boot_machine() {
   local folder=$2
   : >"$folder/results"
   : >"$folder/journal.log"
-  timeout --kill-after=10 "$machine_limit" qemu-system-x86_64 \
+  timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \
     -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -nic none \
     -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
     -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \

@@ -5,7 +5,8 @@ by_call() {
   systemctl stop "$UNIT"
   refuses systemctl is-active --quiet "$UNIT"
   "$@"
-  systemctl is-active --quiet "$UNIT"
+  # The answer may come before systemd has been told that the service is ready.
+  eventually 30 systemctl is-active --quiet "$UNIT"
   eventually 30 well
 }
 

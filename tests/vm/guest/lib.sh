@@ -28,7 +28,7 @@ check() {
   (
     set -eE
     # fail has said it better.
-    trap '[ "$BASH_COMMAND" = "return 1" ] || echo "failed: $BASH_COMMAND"' ERR
+    trap '[[ $BASH_COMMAND = return* ]] || echo "failed: $BASH_COMMAND" >&2' ERR
     "$@"
   ) >"$out" 2>&1 3>&- &
   child=$!
@@ -110,13 +110,15 @@ ask() {
   jq -r "$filter" <<<"$reply"
 }
 
-# property NAME [BUSCTL-OPTION]
-property() { ask .data "${@:2}" get-property "$NAME" "$OBJECT" "$NAME" "$1"; }
+# property NAME
+property() { ask .data get-property "$NAME" "$OBJECT" "$NAME" "$1"; }
 
 property_is() { equal "$1" "$(property "$1")" "$2"; }
 
 # A property, asked without starting the service where it does not run.
-property_now() { property "$1" --auto-start=no; }
+property_now() {
+  ask '.data[0].data' --auto-start=no call "$NAME" "$OBJECT" org.freedesktop.DBus.Properties Get ss "$NAME" "$1"
+}
 
 # statistic NAME
 statistic() { ask ".data.$1" get-property "$NAME" "$OBJECT" "$NAME" Statistics; }
@@ -243,11 +245,7 @@ audit_socket() {
 }
 
 # Something listens at the socket: a file alone may be left from an auditd that is gone.
-socket_listens() {
-  local path
-  path=$(audit_socket)
-  ss -Hxl src "$path" | grep -q .
-}
+socket_listens() { grep -q ' 00010000 .*audispd_events$' /proc/net/unix; }
 
 # A place in the journal, what the service has said after it, and whether that is like REGEX.
 journal_cursor() { journalctl --show-cursor --lines=0 --quiet | sed -n 's/^-- cursor: //p'; }
