@@ -7,7 +7,7 @@ use std::time::Duration;
 use event_listener::listener;
 use sd_notify::NotifyState;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use tracing::{error, warn};
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
@@ -119,7 +119,7 @@ pub(super) async fn verify_rules(state: Arc<State>) {
 }
 
 pub(super) async fn sweep(state: Arc<State>) {
-    let mut ticks = interval(SWEEP_EVERY);
+    let mut ticks = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

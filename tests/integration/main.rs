@@ -9,6 +9,9 @@
     reason = "a test that goes wrong says so"
 )]
 
+mod answers;
+mod golden;
 mod service;
 mod signals;
+mod stream;
 mod support;

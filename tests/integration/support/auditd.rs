@@ -57,9 +57,10 @@ impl FakeAuditd {
 
     /// Ends: the connection and the socket go.
     pub(crate) fn stop(&mut self) {
-        self.client = None;
-        self.listener = None;
+        // In this order: whoever tries again in between finds nothing.
         fs::remove_file(&self.path).unwrap();
+        self.listener = None;
+        self.client = None;
     }
 
     /// Ends and starts again.

@@ -181,7 +181,8 @@ fn reply(output: &Output) -> Result<Value, CallError> {
     }
     let field = |name: &str| log.rsplit_once(name).map(|(_, rest)| rest.lines().next().unwrap_or_default());
     let name = field("error-name=").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
-    let message = field("Call failed: ").map_or_else(|| log.clone().into_owned(), str::to_owned);
+    // What busctl prints itself are words of its own for well-known errors.
+    let message = field("error-message=").map_or_else(|| log.clone().into_owned(), str::to_owned);
     Err(CallError { name, message })
 }
 
