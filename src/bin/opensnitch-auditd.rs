@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use opensnitch_audit::config::Config;
 use opensnitch_audit::{logging, service};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,7 +22,7 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     logging::init(options.verbose);
-    match run(&options) {
+    match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -32,8 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(options.config.as_deref())?;
+fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     // One thread for the bus and one for what it must not wait for; the stream has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(async {
@@ -42,7 +40,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         let shutdown = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
-        Ok(service::run(config, shutdown).await?)
+        Ok(service::run(options.config, signal(SignalKind::hangup())?, shutdown).await?)
     });
     // A thread that hangs in a name service does not keep the service from stopping.
     runtime.shutdown_background();

@@ -169,8 +169,23 @@ impl Audit {
         !self.state.source().is_empty()
     }
 
+    #[zbus(property)]
+    fn rules_loaded(&self) -> bool {
+        self.state.keeper.is_loaded()
+    }
+
     #[zbus(property(emits_changed_signal = "false"))]
-    fn statistics(&self) -> BTreeMap<&'static str, u64> {
-        Counter::ALL.into_iter().map(|counter| (counter.name(), self.state.counter(counter))).collect()
+    async fn statistics(&self) -> BTreeMap<&'static str, u64> {
+        let state = self.state.clone();
+        let kernel = tokio::task::spawn_blocking(move || state.kernel_status()).await.ok().flatten();
+        let counters = Counter::ALL.into_iter().map(|counter| (counter.name(), self.state.counter(counter)));
+        // The kernel's own are absent where it does not tell them.
+        let of_kernel = [Counter::KernelLost.name(), Counter::KernelBacklog.name()];
+        let mut all: BTreeMap<_, _> = counters.filter(|(name, _)| !of_kernel.contains(name)).collect();
+        if let Some(status) = kernel {
+            all.insert(Counter::KernelLost.name(), status.lost.into());
+            all.insert(Counter::KernelBacklog.name(), status.backlog.into());
+        }
+        all
     }
 }

@@ -1,12 +1,28 @@
 //! What the reader writes and the bus reads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use event_listener::Event;
+use event_listener::Event as Notifier;
 
+use super::{Limits, Seen};
 use crate::process::{Cache, Entry, is_running};
+use crate::queue::Queue;
+use crate::rules::{Keeper, RuleSet, Status};
 use crate::statistics::{Counter, Statistics};
+
+/// How long the kernel's status is good for: a client that asks all the time costs the kernel nothing.
+const STATUS_GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// The one source of events: auditd's dispatcher.
+const AUDISP: &str = "audisp";
+
+/// Signals that wait to be sent: a second of the most that auditd carries.
+const MAX_QUEUED: usize = 16 * 1024;
+
+/// What they may hold together, in bytes.
+const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Shared by the reader's thread, the visitor's and the bus.
 ///
@@ -14,26 +30,62 @@ use crate::statistics::{Counter, Statistics};
 #[derive(Debug)]
 pub struct State {
     cache: Mutex<Cache>,
+    limits: Mutex<Limits>,
     /// Where events come from; empty while there is no connection.
     source: Mutex<&'static str>,
-    /// Notified when the source changes.
-    pub changed: Event,
+    /// Notified when the source changes, or the rules.
+    pub changed: Notifier,
+    /// Notified when the stream says that somebody changed a rule of ours.
+    pub rules_touched: Notifier,
+    /// Our rules.
+    pub keeper: Keeper,
+    /// Events on their way to a signal.
+    pub seen: Queue<Seen>,
     /// The counters.
     pub statistics: Statistics,
+    /// Goes up as long as the reader lives.
+    pub heartbeat: AtomicU64,
+    connections: AtomicU64,
+    kernel_status: Mutex<Option<(Instant, Option<Status>)>>,
     started: Instant,
 }
 
 impl State {
     /// An empty cache for so many events, and no connection.
     #[must_use]
-    pub fn new(max_events: usize) -> Self {
+    pub fn new(max_events: usize, limits: Limits, rules: Option<RuleSet>) -> Self {
         Self {
             cache: Mutex::new(Cache::new(max_events)),
+            limits: Mutex::new(limits),
             source: Mutex::new(""),
-            changed: Event::new(),
+            changed: Notifier::new(),
+            rules_touched: Notifier::new(),
+            keeper: Keeper::new(rules),
+            seen: Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES),
             statistics: Statistics::default(),
+            heartbeat: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            kernel_status: Mutex::new(None),
             started: Instant::now(),
         }
+    }
+
+    /// There is a connection to auditd.
+    pub fn connected(&self) {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        self.statistics.set(Counter::Reconnects, before);
+        self.set_source(AUDISP);
+    }
+
+    /// How often signals are sent.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signals are sent that often from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// The time that the cache and the assembler count in: since the service began.
@@ -67,6 +119,20 @@ impl State {
             Counter::EventsEvicted => self.cache().evicted(),
             other => self.statistics.get(other),
         }
+    }
+
+    /// The kernel's audit status, asked for at most once a second. Blocks.
+    #[must_use]
+    pub fn kernel_status(&self) -> Option<Status> {
+        let mut last = self.kernel_status.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, status)) = &*last
+            && at.elapsed() < STATUS_GOOD_FOR
+        {
+            return *status;
+        }
+        let status = self.keeper.status().ok();
+        *last = Some((Instant::now(), status));
+        status
     }
 
     /// Drops what is old and the events of processes that have ended. Reads `/proc`.

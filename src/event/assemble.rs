@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Event;
-use super::build::build;
+use super::build::{build, rule_change};
 use super::serial::SerialGaps;
+use super::{Event, RuleChange};
 use crate::record::{EventId, Kind, Record, Value, parse};
 
 /// Events under way at the same time. A burst on many processors has a few dozen interleaved; beyond this the oldest is
@@ -49,6 +49,8 @@ pub struct Counts {
     pub cut: u64,
     /// Serials that never came.
     pub serial_gaps: u64,
+    /// Records that say that a rule under our key was added or removed.
+    pub rule_changes: u64,
 }
 
 /// Collects records by (node, time, serial) until the event's EOE, or until it is [`MAX_AGE`] old.
@@ -66,6 +68,7 @@ pub struct Assembler {
     /// Of all open events.
     bytes: usize,
     gaps: SerialGaps,
+    rule_change: Option<RuleChange>,
     counts: Counts,
 }
 
@@ -83,6 +86,8 @@ struct Open {
     syscall: bool,
     /// A URINGOP is here.
     uringop: bool,
+    /// A CONFIG_CHANGE that names our key is here.
+    rule_change: bool,
     /// One of these carries our key.
     ours: bool,
     eoe: bool,
@@ -95,7 +100,7 @@ impl Open {
 
     /// Somebody else's for certain: nothing that can still come changes that, since URINGOP comes before SYSCALL.
     fn is_foreign(&self) -> bool {
-        self.syscall && !self.uringop && !self.ours
+        self.syscall && !self.uringop && !self.ours && !self.rule_change
     }
 
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
@@ -120,6 +125,7 @@ impl Assembler {
             recent: VecDeque::with_capacity(MAX_RECENT),
             bytes: 0,
             gaps: SerialGaps::default(),
+            rule_change: None,
             counts: Counts::default(),
         }
     }
@@ -128,6 +134,11 @@ impl Assembler {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { serial_gaps: self.gaps.count(), ..self.counts }
+    }
+
+    /// The last change of a rule under our key since somebody asked, whoever made it.
+    pub fn take_rule_change(&mut self) -> Option<RuleChange> {
+        self.rule_change.take()
     }
 
     /// Takes one line of the stream and hands finished events of ours to `out`.
@@ -148,7 +159,9 @@ impl Assembler {
         let node = record.node.unwrap_or_default();
         let at = self.open.iter().rposition(|open| open.id == record.id && open.node == node);
         let wanted = match record.kind {
-            Kind::Other | Kind::ConfigChange | Kind::Eoe => at.is_some(),
+            Kind::Other | Kind::Eoe => at.is_some(),
+            // Every program that loads rules writes many of them; only ours matter.
+            Kind::ConfigChange => at.is_some() || is_ours(&self.key, record.key()),
             _ => true,
         };
         if !wanted {
@@ -209,12 +222,16 @@ impl Assembler {
             Kind::Syscall => open.syscall = true,
             Kind::Uringop => open.uringop = true,
             Kind::Eoe => open.eoe = true,
+            Kind::ConfigChange if is_ours(&self.key, record.key()) => {
+                open.rule_change = true;
+                self.counts.rule_changes += 1;
+            }
             _ => {}
         }
         if matches!(record.kind, Kind::Syscall | Kind::Uringop) {
             open.ours |= is_ours(&self.key, record.key());
         }
-        let understood = !matches!(record.kind, Kind::Eoe | Kind::Other | Kind::ConfigChange);
+        let understood = !matches!(record.kind, Kind::Eoe | Kind::Other);
         if !open.is_foreign() && (understood || self.keep_raw) {
             if open.ends.len() < MAX_RECORDS && open.text.len() + line.len() < MAX_EVENT_BYTES {
                 open.text.extend_from_slice(line);
@@ -225,14 +242,18 @@ impl Assembler {
                 self.counts.cut += 1;
             }
         }
-        open.eoe && open.has_subject()
+        // A change that no system call made, as one of the kernel's own, has nothing else to wait for.
+        open.eoe && (open.has_subject() || open.rule_change)
     }
 
     fn finish(&mut self, at: usize, out: &mut impl FnMut(Event)) {
         let mut open = self.open.remove(at);
         self.bytes -= open.text.len();
         self.counts.assembled += u64::from(open.has_subject());
-        self.counts.incomplete += u64::from(!(open.eoe && open.has_subject()));
+        self.counts.incomplete += u64::from(!(open.rule_change || open.eoe && open.has_subject()));
+        if open.rule_change {
+            self.rule_change = rule_change(open.lines());
+        }
         if open.ours {
             self.counts.matched += 1;
             let raw = self.keep_raw.then_some(open.text.strip_suffix(b"\n").unwrap_or_default());

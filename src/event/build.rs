@@ -2,8 +2,8 @@
 
 use super::assemble::KEY_SEPARATOR;
 use super::syscall::SOCKETCALL;
-use super::{Arch, Args, Bytes, Event, EventType, File, Subject};
-use crate::record::{ByteOrder, Chunk, Data, EventId, Family, Path, Sockaddr, Syscall, Value, parse};
+use super::{Arch, Args, Bytes, Event, EventType, File, RuleChange, Subject};
+use crate::record::{ByteOrder, Chunk, ConfigChange, Data, EventId, Family, Path, Sockaddr, Syscall, Value, parse};
 
 /// The highest number of an argument plus one. A longer vector is cut; what is left reads as it was given.
 pub const MAX_ARGS: u32 = 8192;
@@ -23,6 +23,7 @@ struct Parts<'a> {
     cwd: Option<Value<'a>>,
     path: Option<Path<'a>>,
     proctitle: Option<Value<'a>>,
+    config_change: Option<ConfigChange<'a>>,
     chunks: Vec<Chunk<'a>>,
     keys: Vec<Bytes>,
 }
@@ -80,6 +81,18 @@ pub(super) fn build<'a>(id: EventId, lines: impl Iterator<Item = &'a [u8]>, raw:
     (event, cut)
 }
 
+/// Who changed which rule, as far as the `lines` tell.
+pub(super) fn rule_change<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<RuleChange> {
+    let mut parts = Parts::default();
+    for line in lines {
+        parts.add(line);
+    }
+    let change = parts.config_change?;
+    let subject = parts.syscall.as_ref().map(subject).unwrap_or_default();
+    let op = text(change.op);
+    Some(RuleChange { op, subject: Subject { auid: subject.auid.or(change.auid.id()), ..subject } })
+}
+
 impl<'a> Parts<'a> {
     fn add(&mut self, line: &'a [u8]) {
         let Ok(record) = parse(line) else { return };
@@ -109,7 +122,10 @@ impl<'a> Parts<'a> {
                 self.proctitle.get_or_insert(title);
             }
             Data::Execve(execve) => self.chunks.extend(execve.chunks()),
-            Data::Path(_) | Data::Eoe | Data::ConfigChange(_) | Data::Other => {}
+            Data::ConfigChange(change) => {
+                self.config_change.get_or_insert(change);
+            }
+            Data::Path(_) | Data::Eoe | Data::Other => {}
         }
     }
 

@@ -52,6 +52,15 @@ pub struct Event {
     pub raw: Option<Bytes>,
 }
 
+/// A rule under our key was added or removed (CONFIG_CHANGE).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleChange {
+    /// What was done: `add_rule`, `remove_rule`.
+    pub op: Option<Bytes>,
+    /// By whom, as far as the event tells.
+    pub subject: Subject,
+}
+
 /// The process and its user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {

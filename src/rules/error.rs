@@ -17,6 +17,8 @@ pub enum Error {
         /// The kernel's word for it.
         errno: Errno,
     },
+    /// The system calls of this machine are not known here: there are no rules for it.
+    UnknownMachine,
     /// The kernel refused a rule.
     Refused {
         /// In auditctl's notation.
@@ -61,6 +63,7 @@ impl fmt::Display for Error {
         match self {
             Self::Locked => f.write_str("the kernel's audit rules are immutable until the next boot"),
             Self::Unavailable { errno } => write!(f, "the kernel's audit is off or refuses this process: {errno}"),
+            Self::UnknownMachine => f.write_str("there are no audit rules for this machine's architecture"),
             Self::Refused { rule, errno } => write!(f, "the kernel refuses the rule {rule}: {errno}"),
             Self::Changed { rule } => write!(f, "another program changed our audit rules meanwhile: {rule}"),
             Self::NotRestored { cause, rules } => {

@@ -10,9 +10,10 @@
 //! What this module guarantees: it changes only our own rules, one by one, and when a change fails in the middle the
 //! rules are as before, or the error names those that are not.
 //!
-//! [`RuleSet`] is pure data; [`Kernel`] talks to the kernel over netlink, blocks, and bounds each wait. Nothing here knows the rest of the crate.
+//! [`RuleSet`] is pure data, [`Keeper`] keeps one set loaded; [`Kernel`] talks to the kernel over netlink, blocks, and bounds each wait. Nothing here knows the rest of the crate.
 
 mod error;
+mod keeper;
 mod kernel;
 #[cfg(test)]
 mod live;
@@ -21,5 +22,6 @@ mod set;
 mod wire;
 
 pub use error::Error;
+pub use keeper::{Keeper, Report};
 pub use kernel::{Enabled, Kernel, Listed, Loaded, State, Status, running_machine};
 pub use set::{DEFAULT_KEY, Key, KeyError, Machine, Needs, Rule, RuleSet, Scope};

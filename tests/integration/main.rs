@@ -1,1 +1,14 @@
-//! The service as its users meet it.
+//! The service as its users meet it: real programs, a real bus, and in auditd's place a socket.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that goes wrong says so"
+)]
+
+mod service;
+mod signals;
+mod support;

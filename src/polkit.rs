@@ -1,0 +1,396 @@
+//! May this caller do this?
+//!
+//! - The **caller** is the unique name on the bus that a message came from: never a pid, which could be another's by
+//!   the time it is looked at.
+//! - A **check** is one question to polkit. It is **interactive** when polkit may ask a person, which it may only where the
+//!   message itself allows it.
+//! - A **refusal** is every other end of a check than a yes.
+//!
+//! Guarantee: a caller is authorized only after polkit said yes of that very name, and the bus said, after that, that the
+//! name is still there. Every doubt is a refusal. A check that nobody waits for any more is cancelled.
+//!
+//! Nothing here knows the rest of the crate.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use zbus::fdo::DBusProxy;
+use zbus::message::{Flags, Header, Type};
+use zbus::names::UniqueName;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, MatchRule, MessageStream};
+use zbus_polkit::policykit1::{AuthorityProxy, AuthorizationResult, CheckAuthorizationFlags, Subject};
+
+/// How long polkit may think when it asks nobody: rules take milliseconds, its own start a second or two.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a person may take to read what is asked and to type a password.
+const INTERACTIVE_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// Checks under way at the same time. The bus stops passing on our calls, all of them, at 128 without an answer
+/// (`max_replies_per_connection` of dbus-daemon's system bus).
+const MAX_CHECKS: usize = 64;
+
+/// Those of one user, so that nobody takes all the places with prompts that are never answered.
+const MAX_CHECKS_OF_USER: usize = 8;
+
+/// What is passed on of an error of polkit's, in characters.
+const MAX_ERROR: usize = 300;
+
+/// What a caller may be allowed to do; the shipped policy file defines the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// See events of other users' processes.
+    ReadAllEvents,
+    /// Load our kernel rules.
+    AddRules,
+    /// Remove our kernel rules.
+    DeleteRules,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ReadAllEvents, Self::AddRules, Self::DeleteRules];
+
+    /// Polkit's name of it.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::ReadAllEvents => "org.opensnitch.audit.read-all-events",
+            Self::AddRules => "org.opensnitch.audit.add-rules",
+            Self::DeleteRules => "org.opensnitch.audit.delete-rules",
+        }
+    }
+
+    const fn deed(self) -> &'static str {
+        match self {
+            Self::ReadAllEvents => "read the events of other users' processes",
+            Self::AddRules => "add the audit rules",
+            Self::DeleteRules => "delete the audit rules",
+        }
+    }
+}
+
+/// A caller was not authorized. Its `Display` says what happened, to what, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// To do what.
+    pub action: Action,
+    /// Why not.
+    pub reason: Reason,
+}
+
+/// Why a caller is not authorized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Polkit says no, or the authentication failed.
+    Denied,
+    /// The caller would have to authenticate, and its message does not allow to ask: with interaction allowed the same
+    /// call may succeed.
+    InteractionRequired,
+    /// The caller would have to authenticate, and no authentication agent serves it.
+    NoAgent,
+    /// The person who was asked did not want to.
+    Dismissed,
+    /// The caller is not on the bus any more.
+    CallerGone,
+    /// The bus does not know polkit.
+    NoPolkit,
+    /// Neither polkit nor, where one was asked, a person answered in this time.
+    TimedOut(Duration),
+    /// Too many checks are waiting already.
+    TooMany,
+    /// Polkit, or the bus, gave an error or an answer that makes no sense.
+    Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (deed, id) = (self.action.deed(), self.action.id());
+        match &self.reason {
+            Reason::Denied => write!(
+                f,
+                "polkit does not allow you to {deed}: call as root, or have {id} allowed to you by a rule in \
+                 /etc/polkit-1/rules.d"
+            ),
+            Reason::InteractionRequired => write!(
+                f,
+                "to {deed} one has to authenticate ({id}), and this call does not allow to be asked: call as root, or \
+                 allow it (busctl --allow-interactive-authorization=yes)"
+            ),
+            Reason::NoAgent => write!(
+                f,
+                "to {deed} one has to authenticate ({id}), and no authentication agent serves you: call as root, or \
+                 start an agent first (pkttyagent --process $$)"
+            ),
+            Reason::Dismissed => {
+                write!(f, "the authentication to {deed} was dismissed ({id}): call again, and authenticate")
+            }
+            Reason::CallerGone => write!(
+                f,
+                "the caller left the bus before it was known whether it may {deed} ({id}): stay connected until the \
+                 answer comes"
+            ),
+            Reason::NoPolkit => write!(
+                f,
+                "polkit is not there, and without it nobody may {deed} ({id}), root neither: install polkitd, start it \
+                 (systemctl start polkit), then call again"
+            ),
+            Reason::TimedOut(limit) if *limit == INTERACTIVE_LIMIT => write!(
+                f,
+                "nobody authenticated within {} seconds to {deed} ({id}): call again, and authenticate",
+                limit.as_secs()
+            ),
+            Reason::TimedOut(limit) => write!(
+                f,
+                "polkit did not say within {} seconds whether you may {deed} ({id}): if it hangs, restart it \
+                 (systemctl restart polkit), then call again",
+                limit.as_secs()
+            ),
+            Reason::TooMany => write!(
+                f,
+                "too many calls wait already for polkit to say whether they may {deed} ({id}): answer the prompts that \
+                 are open; if there are none polkit hangs, restart it (systemctl restart polkit)"
+            ),
+            Reason::Failed(error) => write!(
+                f,
+                "polkit could not say whether you may {deed} ({id}): {error}. See that \
+                 /usr/share/polkit-1/actions/org.opensnitch.audit.policy is there, and its log (journalctl -u polkit)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The way to polkit.
+#[derive(Debug, Default)]
+pub struct Polkit {
+    checks: AtomicU64,
+    places: Arc<Places>,
+}
+
+impl Polkit {
+    /// Whether the sender of a message may do this. Waits for polkit, and for a person if the message allows it.
+    ///
+    /// # Errors
+    /// On any doubt.
+    pub async fn authorize(&self, connection: &Connection, header: &Header<'_>, action: Action) -> Result<(), Refusal> {
+        self.check(connection, header, action).await.map_err(|reason| Refusal { action, reason })
+    }
+
+    async fn check(&self, connection: &Connection, header: &Header<'_>, action: Action) -> Result<(), Reason> {
+        let failed = |error: zbus::Error| Reason::Failed(shorten(&error.to_string()));
+        let subject = Subject::new_for_message_header(header).map_err(|error| Reason::Failed(error.to_string()))?;
+        let caller = header.sender().ok_or_else(|| Reason::Failed("the message has no sender".to_owned()))?.to_owned();
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+
+        // Watched first, then asked for: there is no moment at which it can leave unseen.
+        let mut departure = departure(connection, &caller).await.map_err(failed)?;
+        let bus = DBusProxy::new(connection).await.map_err(failed)?;
+        let uid = bus.get_connection_unix_user(caller.clone().into()).await.map_err(|_| Reason::CallerGone)?;
+        let place = self.places.take(uid).ok_or(Reason::TooMany)?;
+
+        let authority = AuthorityProxy::builder(connection).cache_properties(CacheProperties::No);
+        let authority = authority.build().await.map_err(failed)?;
+        let (flags, limit) = match interactive {
+            true => (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, INTERACTIVE_LIMIT),
+            false => (CheckAuthorizationFlags::empty(), LIMIT),
+        };
+        let cancellation_id = self.checks.fetch_add(1, Ordering::Relaxed).to_string();
+        let mut answer = Box::pin({
+            let (authority, cancellation_id) = (authority.clone(), cancellation_id.clone());
+            async move {
+                let _place = place;
+                let details = HashMap::new();
+                authority.check_authorization(&subject, action.id(), &details, flags, &cancellation_id).await
+            }
+        });
+        let doubt = tokio::select! {
+            biased;
+            answer = &mut answer => {
+                judge(answer, interactive)?;
+                let there = bus.name_has_owner(caller.into()).await;
+                return if there == Ok(true) { Ok(()) } else { Err(Reason::CallerGone) };
+            }
+            _ = departure.next() => Reason::CallerGone,
+            () = tokio::time::sleep(limit) => Reason::TimedOut(limit),
+        };
+        // The question is not dropped: a message that is sent half way would end the connection. And its place is taken
+        // until polkit answered, so that one that hangs does not make questions pile up.
+        tokio::spawn(async move {
+            let cancelled = authority.inner().call_noreply("CancelCheckAuthorization", &cancellation_id);
+            let _ = tokio::join!(biased; answer, cancelled);
+        });
+        Err(doubt)
+    }
+}
+
+/// Yields once the caller is gone. A unique name comes once and never again.
+async fn departure(connection: &Connection, caller: &UniqueName<'_>) -> zbus::Result<MessageStream> {
+    let rule = MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender("org.freedesktop.DBus")
+        .interface("org.freedesktop.DBus")
+        .member("NameOwnerChanged")
+        .arg(0, caller.as_str())
+        .build()?;
+    MessageStream::for_match_rule(rule, connection, Some(NonZeroUsize::MIN)).await
+}
+
+/// What polkit's answer means (`CheckAuthorization` in its manual of the D-Bus interface).
+fn judge(answer: zbus::Result<AuthorizationResult>, interactive: bool) -> Result<(), Reason> {
+    use zbus::fdo::Error::{NameHasNoOwner, ServiceUnknown};
+
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(zbus::Error::FDO(error)) if matches!(*error, ServiceUnknown(_) | NameHasNoOwner(_)) => {
+            return Err(Reason::NoPolkit);
+        }
+        Err(error) => return Err(Reason::Failed(shorten(&error.to_string()))),
+    };
+    match (answer.is_authorized, answer.is_challenge) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Reason::Failed("it says yes, and that one has to authenticate first".to_owned())),
+        // Said of a prompt that its person closed.
+        (false, _) if answer.details.contains_key("polkit.dismissed") => Err(Reason::Dismissed),
+        (false, true) if interactive => Err(Reason::NoAgent),
+        (false, true) => Err(Reason::InteractionRequired),
+        (false, false) => Err(Reason::Denied),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_ERROR).collect()
+}
+
+/// Who has how many checks under way. The lock is std's, held for one count.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<u32, usize>>);
+
+impl Places {
+    fn take(self: &Arc<Self>, uid: u32) -> Option<Place> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.values().sum::<usize>() >= MAX_CHECKS {
+            return None;
+        }
+        let of_user = taken.entry(uid).or_default();
+        if *of_user >= MAX_CHECKS_OF_USER {
+            return None;
+        }
+        *of_user += 1;
+        Some(Place { places: self.clone(), uid })
+    }
+}
+
+/// Held while a check is under way.
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    uid: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_user) = taken.get_mut(&self.uid) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                taken.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(is_authorized: bool, is_challenge: bool, details: &[&str]) -> zbus::Result<AuthorizationResult> {
+        let details = details.iter().map(|key| ((*key).to_owned(), "true".to_owned())).collect();
+        Ok(AuthorizationResult { is_authorized, is_challenge, details })
+    }
+
+    fn error(error: zbus::fdo::Error) -> zbus::Result<AuthorizationResult> {
+        Err(zbus::Error::FDO(Box::new(error)))
+    }
+
+    #[test]
+    fn only_a_plain_yes_is_a_yes() {
+        let retains = "polkit.retains_authorization_after_challenge";
+        let table = [
+            (answer(true, false, &[]), Ok(()), false),
+            (answer(true, false, &["polkit.temporary_authorization_id"]), Ok(()), true),
+            (answer(false, false, &[]), Err(Reason::Denied), false),
+            (answer(false, false, &[retains]), Err(Reason::Denied), true),
+            (answer(false, false, &["polkit.dismissed"]), Err(Reason::Dismissed), true),
+            (answer(false, true, &["polkit.dismissed"]), Err(Reason::Dismissed), true),
+            (answer(false, true, &[retains]), Err(Reason::InteractionRequired), false),
+            (answer(false, true, &[retains]), Err(Reason::NoAgent), true),
+            (error(zbus::fdo::Error::ServiceUnknown(String::new())), Err(Reason::NoPolkit), false),
+            (error(zbus::fdo::Error::NameHasNoOwner(String::new())), Err(Reason::NoPolkit), true),
+        ];
+        for (answer, expected, interactive) in table {
+            assert_eq!(judge(answer, interactive), expected);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_refusal() {
+        let long = "x".repeat(10 * MAX_ERROR);
+        for doubtful in
+            [answer(true, true, &[]), error(zbus::fdo::Error::NoReply(long)), Err(zbus::Error::InvalidReply)]
+        {
+            let Err(Reason::Failed(text)) = judge(doubtful, true) else { panic!("not refused as failed") };
+            assert!(!text.is_empty() && text.len() <= MAX_ERROR);
+        }
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let places = Arc::new(Places::default());
+        let mut held: Vec<Place> = std::iter::from_fn(|| places.take(1)).collect();
+        assert_eq!(held.len(), MAX_CHECKS_OF_USER);
+        held.extend((2..1000).filter_map(|uid| places.take(uid)));
+        assert_eq!(held.len(), MAX_CHECKS);
+        held.pop();
+        held.push(places.take(0).unwrap());
+        assert!(places.take(0).is_none());
+        held.clear();
+        assert!(places.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_shipped_policy_has_the_same_actions() {
+        let policy = include_str!("../polkit/org.opensnitch.audit.policy");
+        let ids: Vec<&str> = policy.split("<action id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(ids, Action::ALL.map(Action::id));
+    }
+
+    #[test]
+    fn a_refusal_names_the_action_and_says_what_to_do() {
+        let reasons = [
+            (Reason::Denied, "/etc/polkit-1/rules.d"),
+            (Reason::InteractionRequired, "--allow-interactive-authorization=yes"),
+            (Reason::NoAgent, "pkttyagent --process $$"),
+            (Reason::Dismissed, "call again"),
+            (Reason::CallerGone, "stay connected"),
+            (Reason::NoPolkit, "systemctl start polkit"),
+            (Reason::TimedOut(LIMIT), "systemctl restart polkit"),
+            (Reason::TimedOut(INTERACTIVE_LIMIT), "call again"),
+            (Reason::TooMany, "systemctl restart polkit"),
+            (Reason::Failed("a reason".to_owned()), "a reason"),
+        ];
+        for (reason, remedy) in reasons {
+            for action in Action::ALL {
+                let text = Refusal { action, reason: reason.clone() }.to_string();
+                assert!(text.contains(action.id()) && text.contains(remedy), "{text}");
+            }
+        }
+    }
+}

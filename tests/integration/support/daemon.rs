@@ -1,0 +1,115 @@
+//! Our service, as a process.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{PrivateBus, User, eventually};
+
+/// `opensnitch-auditd` with a configuration of the test's own. Its log is shown when the test fails.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts it and waits until its name is on the bus. Unless `config` says otherwise it manages no rules.
+    pub(crate) fn start(bus: &PrivateBus, config: &str) -> Self {
+        let mut daemon = Self::spawn(bus, config);
+        let client = bus.client(User::Root);
+        eventually("org.opensnitch.Audit on the bus", || {
+            assert!(daemon.child.try_wait().unwrap().is_none(), "the service ended: {}", daemon.log());
+            (client.owner_pid("org.opensnitch.Audit") == Some(daemon.pid())).then_some(())
+        });
+        daemon
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(bus: &PrivateBus, config: &str) -> Self {
+        let file = bus.folder().join("config.toml");
+        let rules = if config.contains("manage_rules") { "" } else { "manage_rules = false\n" };
+        fs::write(&file, format!("{rules}{config}")).unwrap();
+        Self::spawn_with(bus, &file)
+    }
+
+    /// Starts it with this configuration as it is.
+    pub(crate) fn spawn_with(bus: &PrivateBus, file: &Path) -> Self {
+        let mut child = bus
+            .namespace()
+            .command(env!("CARGO_BIN_EXE_opensnitch-auditd"))
+            .arg("--config")
+            .arg(file)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+            .env_remove("NOTIFY_SOCKET")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (kept, stderr) = (log.clone(), child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self { child, log }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a piece of the log.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, piece: &str) {
+        eventually(&format!("{piece:?} in the log"), || self.log().contains(piece).then_some(()));
+    }
+
+    /// Its resident size in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Sends a signal.
+    pub(crate) fn kill(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the end of the service", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.kill(Signal::TERM);
+            for _ in 0..100 {
+                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    break;
+                }
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("the service's log:\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The vocabulary of these tests.
+//!
+//! [`World`] is a [`PrivateBus`], a [`FakeAuditd`] and our [`Daemon`] between them, all of the one test's own;
+//! [`Client`] is somebody who calls, [`Listener`] somebody who listens, [`Records`] what auditd says. No two tests
+//! share anything, and nothing of the machine is changed.
+
+#![allow(dead_code, unused_imports, reason = "words for the tests to come")]
+
+mod auditd;
+mod bus;
+mod client;
+mod daemon;
+mod listener;
+mod namespace;
+mod records;
+mod require;
+mod wait;
+mod world;
+
+pub(crate) use auditd::FakeAuditd;
+pub(crate) use bus::PrivateBus;
+pub(crate) use client::{CallError, Client, User};
+pub(crate) use daemon::Daemon;
+pub(crate) use listener::Listener;
+pub(crate) use namespace::{AUDIT_GROUP, Namespace};
+pub(crate) use records::Records;
+pub(crate) use require::available;
+pub(crate) use wait::{LIMIT, eventually};
+pub(crate) use world::World;

@@ -1,0 +1,54 @@
+//! Programs that see files of the test's own in place of the machine's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::User;
+
+/// The number of the group `opensnitch-audit` in these tests.
+pub(crate) const AUDIT_GROUP: u32 = 60_000;
+
+/// Which files stand where; all other files are the machine's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Namespace {
+    binds: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Namespace {
+    /// With an account database of the test's own in `folder`: root, nobody and every [`User`].
+    pub(crate) fn new(folder: &Path) -> Self {
+        let (passwd, group) = (folder.join("passwd"), folder.join("group"));
+        let mut users = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n".to_owned();
+        let mut groups = "root:x:0:\nnogroup:x:65534:\n".to_owned();
+        for user in User::ALL {
+            let (name, uid) = (user.name(), user.uid());
+            users.push_str(&format!("{name}:x:{uid}:{uid}::/:/bin/false\n"));
+            groups.push_str(&format!("{name}:x:{uid}:\n"));
+        }
+        groups.push_str(&format!("opensnitch-audit:x:{AUDIT_GROUP}:{}\n", User::Member.name()));
+        fs::write(&passwd, users).unwrap();
+        fs::write(&group, groups).unwrap();
+        Self::default().with(&passwd, "/etc/passwd").with(&group, "/etc/group")
+    }
+
+    /// `own` stands at `place` too.
+    #[must_use]
+    pub(crate) fn with(mut self, own: &Path, place: &str) -> Self {
+        self.binds.push((own.to_owned(), place.into()));
+        self
+    }
+
+    /// A program in this namespace. It ends with the test.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+        const BIND: &str =
+            "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" || exit; shift 2; done; shift; exec \"$@\"";
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "-m", "--propagation", "private", "sh", "-c", BIND, "sh"]);
+        for (own, place) in &self.binds {
+            command.arg(own).arg(place);
+        }
+        command.arg("--").arg(program.as_ref());
+        command
+    }
+}

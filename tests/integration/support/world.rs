@@ -1,0 +1,36 @@
+//! All that one test of the service needs.
+
+use super::{Client, Daemon, FakeAuditd, PrivateBus, User, available};
+
+/// auditd's socket, our service connected to it, and a bus. Dropped in this order.
+pub(crate) struct World {
+    pub(crate) daemon: Daemon,
+    pub(crate) auditd: FakeAuditd,
+    pub(crate) bus: PrivateBus,
+}
+
+impl World {
+    /// A service with these lines of configuration, connected. `None` where a component is missing.
+    pub(crate) fn start(config: &str) -> Option<Self> {
+        if !available(&[]) {
+            return None;
+        }
+        let bus = PrivateBus::start();
+        let socket = bus.folder().join("audispd_events");
+        let mut auditd = FakeAuditd::at(&socket);
+        auditd.start();
+        let daemon = Daemon::start(&bus, &format!("socket = '{}'\n{config}", socket.display()));
+        auditd.accept();
+        Some(Self { daemon, auditd, bus })
+    }
+
+    /// Root's client.
+    pub(crate) fn root(&self) -> Client {
+        self.bus.client(User::Root)
+    }
+
+    /// Another user's.
+    pub(crate) fn client(&self, user: User) -> Client {
+        self.bus.client(user)
+    }
+}
