@@ -5,6 +5,7 @@ pub mod ctl;
 pub mod dbus;
 pub mod event;
 pub mod logging;
+pub mod options;
 pub mod polkit;
 pub mod process;
 pub mod queue;

@@ -181,14 +181,34 @@ impl Polkit {
     /// # Errors
     /// On any doubt.
     pub async fn authorize(&self, connection: &Connection, header: &Header<'_>, action: Action) -> Result<(), Refusal> {
-        self.check(connection, header, action).await.map_err(|reason| Refusal { action, reason })
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        self.check(connection, header, action, interactive).await.map_err(|reason| Refusal { action, reason })
     }
 
-    async fn check(&self, connection: &Connection, header: &Header<'_>, action: Action) -> Result<(), Reason> {
+    /// As [`authorize`](Self::authorize), and asks no person whatever the message allows: for lists, which leave out
+    /// what the caller may not see.
+    ///
+    /// # Errors
+    /// On any doubt.
+    pub async fn authorize_quietly(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        action: Action,
+    ) -> Result<(), Refusal> {
+        self.check(connection, header, action, false).await.map_err(|reason| Refusal { action, reason })
+    }
+
+    async fn check(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        action: Action,
+        interactive: bool,
+    ) -> Result<(), Reason> {
         let failed = |error: zbus::Error| Reason::Failed(shorten(&error.to_string()));
         let subject = Subject::new_for_message_header(header).map_err(|error| Reason::Failed(error.to_string()))?;
         let caller = header.sender().ok_or_else(|| Reason::Failed("the message has no sender".to_owned()))?.to_owned();
-        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
 
         // Watched first, then asked for: there is no moment at which it can leave unseen.
         let mut departure = departure(connection, &caller).await.map_err(failed)?;

@@ -1,26 +1,14 @@
 //! The service `org.opensnitch.Audit`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use opensnitch_audit::options::Service;
 use opensnitch_audit::{logging, service};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Tells over D-Bus which processes open connections, as the kernel's audit saw it.
-#[derive(Debug, Parser)]
-#[command(version, about)]
-struct Options {
-    /// Read this configuration instead of /etc/opensnitch-audit.toml.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Log more.
-    #[arg(short, long)]
-    verbose: bool,
-}
-
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Service::parse();
     logging::init(options.verbose);
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,7 +19,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+fn run(options: Service) -> Result<(), Box<dyn std::error::Error>> {
     // One thread for the bus and one for what it must not wait for; the stream has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(async {

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use zbus::{OwnedVariant, Variant};
 
 use super::print::{HEADER, all_lines, in_order, one_line};
-use super::{Command, Failure, Find};
+use super::{Command, Failure, Find, Rules, rules};
 use crate::dbus::{AuditProxy, json};
 
 /// Rows asked for at once.
@@ -35,9 +35,29 @@ pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
             }
             Command::Watch => watch(&audit, as_json).await,
             Command::Status => status(&audit, as_json).await,
-            Command::Decode(_) => Ok(()),
+            Command::Rules { action: Rules::Add } => {
+                told(as_json, "Added", audit.add_rules().await?, "rules were added")
+            }
+            Command::Rules { action: Rules::Delete } => {
+                told(as_json, "Deleted", audit.delete_rules().await?, "rules were deleted")
+            }
+            Command::Rules { action: Rules::List { config } } => {
+                rules::list(&connection, config.as_deref(), as_json).await
+            }
+            // These need no service and never come here.
+            Command::Decode(_) | Command::Generate { .. } => Ok(()),
         }
     })
+}
+
+fn told(as_json: bool, key: &str, count: u32, what: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    if as_json {
+        writeln!(out, "{}", serde_json::json!({ key: count }))?
+    } else {
+        writeln!(out, "{count} {what}")?
+    }
+    Ok(())
 }
 
 /// Prints page after page.
@@ -101,19 +121,30 @@ async fn watch(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
 
 async fn status(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
     let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
+    let rules_loaded = audit.rules_loaded().await?;
     let statistics = audit.statistics().await?;
     let mut names: Vec<&String> = statistics.keys().collect();
     names.sort();
     let mut out = io::stdout().lock();
     if as_json {
         let object = serde_json::json!({
-            "Version": version, "Source": source, "Connected": connected, "Statistics": statistics,
+            "Version": version, "Source": source, "Connected": connected, "RulesLoaded": rules_loaded,
+            "Statistics": statistics,
         });
         writeln!(out, "{object}")?;
         return Ok(());
     }
-    writeln!(out, "Version      {version}")?;
-    writeln!(out, "Connected    {}", if connected { "yes" } else { "no: auditd or its af_unix plugin is not there" })?;
+    writeln!(out, "Version           {version}")?;
+    writeln!(
+        out,
+        "Connected         {}",
+        if connected { "yes" } else { "no: auditd or its af_unix plugin is not there" }
+    )?;
+    writeln!(
+        out,
+        "RulesLoaded       {}",
+        if rules_loaded { "yes" } else { "no: not all of our rules are in the kernel" }
+    )?;
     for name in names {
         writeln!(out, "{name:17} {:>12}", statistics.get(name).copied().unwrap_or_default())?;
     }

@@ -2,7 +2,9 @@
 
 mod client;
 mod decode;
+mod generate;
 mod print;
+mod rules;
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ pub use print::{one_line, printable};
 
 /// Shows which processes open connections, as the kernel's audit saw it.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(name = "opensnitch-auditctl", version, about)]
 pub struct Options {
     /// One JSON object a line, with the keys of the D-Bus interface.
     #[arg(long, global = true)]
@@ -38,8 +40,40 @@ enum Command {
     Watch,
     /// Show what the service is doing and what it counted.
     Status,
+    /// Show or change the kernel's audit rules of the service.
+    Rules {
+        #[command(subcommand)]
+        action: Rules,
+    },
     /// Read an audit stream or log and print its events. Needs no service.
     Decode(Decode),
+    /// Write man pages or shell completions.
+    #[command(hide = true)]
+    Generate {
+        what: Generated,
+        /// Write into this folder.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Rules {
+    /// Show each rule as auditctl writes it. Only root learns whether the kernel has it.
+    List {
+        /// The service's configuration, instead of /etc/opensnitch-audit.toml.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Load what is not loaded yet.
+    Add,
+    /// Remove our rules and no others.
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Generated {
+    Man,
+    Completions,
 }
 
 /// What `find` looks for; all that is given must hold.
@@ -93,6 +127,7 @@ pub fn run(options: Options) -> ExitCode {
     let json = options.json;
     let result = match options.command {
         Command::Decode(decode) => decode::run(decode.file.as_deref(), &decode.key, json),
+        Command::Generate { what, folder } => generate::run(what, &folder),
         command => client::run(command, json),
     };
     match result {
@@ -111,6 +146,8 @@ pub fn run(options: Options) -> ExitCode {
 enum Failure {
     Io(io::Error),
     File(PathBuf, io::Error),
+    Config(crate::config::Error),
+    Rules(String),
     Bus(zbus::Error),
 }
 
@@ -131,6 +168,8 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::File(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
+            Self::Config(error) => write!(f, "{error}"),
+            Self::Rules(message) => write!(f, "{message}"),
             Self::Bus(zbus::Error::MethodError(name, message, _)) => match (name.as_str(), message) {
                 ("org.freedesktop.DBus.Error.ServiceUnknown", _) => {
                     write!(f, "the service is not running: start it with 'systemctl start opensnitch-audit'")

@@ -3,6 +3,9 @@
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
+use crate::polkit::{Reason, Refusal};
+use crate::rules;
+
 /// An error reply: a name of the contract and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -12,6 +15,14 @@ pub enum Error {
     AccessDenied(String),
     /// An argument is wrong; the message names it.
     InvalidArgs(String),
+    /// The caller would have to authenticate, and the call does not allow to be asked.
+    InteractionRequired(String),
+    /// The kernel's audit is off, or refuses.
+    AuditUnavailable(String),
+    /// The kernel's rules are immutable until the next boot.
+    RulesLocked(String),
+    /// The kernel refused a rule; the message names it.
+    RulesFailed(String),
     /// Too many calls at once.
     LimitsExceeded(String),
     /// Something of ours went wrong.
@@ -23,6 +34,12 @@ impl Error {
         match self {
             Self::NotFound(message) => ("org.opensnitch.Audit.Error.NotFound", message),
             Self::AccessDenied(message) => ("org.freedesktop.DBus.Error.AccessDenied", message),
+            Self::InteractionRequired(message) => {
+                ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", message)
+            }
+            Self::AuditUnavailable(message) => ("org.opensnitch.Audit.Error.AuditUnavailable", message),
+            Self::RulesLocked(message) => ("org.opensnitch.Audit.Error.RulesLocked", message),
+            Self::RulesFailed(message) => ("org.opensnitch.Audit.Error.RulesFailed", message),
             Self::InvalidArgs(message) => ("org.freedesktop.DBus.Error.InvalidArgs", message),
             Self::LimitsExceeded(message) => ("org.freedesktop.DBus.Error.LimitsExceeded", message),
             Self::Failed(message) => ("org.freedesktop.DBus.Error.Failed", message),
@@ -53,3 +70,31 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal.reason {
+            Reason::InteractionRequired => Self::InteractionRequired(message),
+            Reason::TooMany => Self::LimitsExceeded(message),
+            _ => Self::AccessDenied(message),
+        }
+    }
+}
+
+impl From<rules::Error> for Error {
+    fn from(error: rules::Error) -> Self {
+        use rules::Error::{Changed, Locked, NotRestored, Refused, UnknownMachine};
+        match &error {
+            Locked => Self::RulesLocked(format!("{error}: change them after a reboot")),
+            Refused { .. } | Changed { .. } => {
+                Self::RulesFailed(format!("{error}. The rules are as before; call Diagnose for what to do"))
+            }
+            NotRestored { .. } => Self::RulesFailed(format!("{error}. Call DeleteRules, then AddRules")),
+            UnknownMachine => Self::RulesFailed(error.to_string()),
+            _ => Self::AuditUnavailable(format!(
+                "{error}. Check that the kernel was not started with audit=0, and that 'auditctl -s' answers"
+            )),
+        }
+    }
+}

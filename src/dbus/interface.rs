@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::info;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, interface};
 
-use super::caller::Sight;
+use super::caller::{Caller, Calls, Sight};
 use super::state::entry_is_running;
 use super::wire::{Context, Row};
 use super::{Error, Query, State};
+use crate::polkit::{Action, Polkit};
 use crate::process::Entry;
 use crate::statistics::Counter;
-
-/// Calls under way at the same time; each is a task of zbus's, and nobody needs more.
-const MAX_CALLS: usize = 64;
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
 const MAX_LISTS: usize = 2;
@@ -28,21 +28,37 @@ const MAX_REPLY: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Audit {
     state: Arc<State>,
-    calls: Semaphore,
+    calls: Calls,
     lists: Semaphore,
+    polkit: Polkit,
 }
 
 impl Audit {
     /// Answers from this state.
     #[must_use]
     pub fn new(state: Arc<State>) -> Self {
-        Self { state, calls: Semaphore::new(MAX_CALLS), lists: Semaphore::new(MAX_LISTS) }
+        Self { state, calls: Calls::default(), lists: Semaphore::new(MAX_LISTS), polkit: Polkit::default() }
     }
 
-    fn enter(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.calls.try_acquire().map_err(|_| {
-            Error::LimitsExceeded(format!("{MAX_CALLS} calls are being answered: call again when one was"))
-        })
+    /// What the caller of a list may see. Polkit is asked, quietly, only where there is something to hide.
+    async fn sight(&self, caller: &Caller<'_>, connection: &Connection, header: &Header<'_>) -> Sight {
+        let now = self.state.now();
+        let hides = self.state.cache().newest_first(u64::MAX, now).any(|entry| !caller.sight.allows(&entry.event));
+        if hides && self.polkit.authorize_quietly(connection, header, Action::ReadAllEvents).await.is_ok() {
+            return Sight::All;
+        }
+        caller.sight
+    }
+
+    /// Changes the kernel's rules, away from the bus's own threads.
+    async fn change_rules(
+        &self,
+        change: impl FnOnce(&State) -> Result<u32, Error> + Send + 'static,
+    ) -> Result<u32, Error> {
+        let state = self.state.clone();
+        let result = spawn_blocking(move || change(&state)).await.map_err(|_| stopping())?;
+        self.state.changed.notify(usize::MAX);
+        result
     }
 
     /// The rows of these entries, as many as fit into a reply; and whether all did.
@@ -50,11 +66,10 @@ impl Audit {
         &self,
         find: impl FnOnce(&State) -> Vec<Entry> + Send + 'static,
     ) -> Result<(Vec<Row>, Option<u64>), Error> {
-        let failed = |_| Error::Failed("the service is stopping: call again when it has started".to_owned());
-        let _permit = self.lists.acquire().await.map_err(|_| Error::Failed("the service is stopping".to_owned()))?;
+        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
         let state = self.state.clone();
         // `/proc` and the name service may take their time: not on the bus's own threads.
-        tokio::task::spawn_blocking(move || {
+        spawn_blocking(move || {
             let mut bytes = 0;
             let mut rows = Vec::new();
             let mut last = None;
@@ -73,7 +88,7 @@ impl Audit {
             (rows, None)
         })
         .await
-        .map_err(failed)
+        .map_err(|_| stopping())
     }
 }
 
@@ -86,23 +101,18 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Row, Error> {
-        let _call = self.enter()?;
-        let sight = Sight::of(connection, &header).await?;
+        let caller = self.calls.enter(connection, &header).await?;
         let entry = self.state.cache().newest_of(pid, self.state.now()).cloned();
         let entry = entry.ok_or_else(|| {
             Error::NotFound(format!(
                 "no event of process {pid} is known: it made no connection in the last ten minutes, or has ended since"
             ))
         })?;
-        if !sight.allows(&entry.event) {
-            return Err(Error::AccessDenied(format!(
-                "process {pid} belongs to another user: only root and members of the group {} may read its events",
-                super::GROUP
-            )));
+        if !caller.sight.allows(&entry.event) {
+            self.polkit.authorize(connection, &header, Action::ReadAllEvents).await?;
         }
-        let row =
-            tokio::task::spawn_blocking(move || Row::new(&entry.event, Context::of(&entry, entry_is_running(&entry))));
-        row.await.map_err(|_| Error::Failed("the service is stopping: call again when it has started".to_owned()))
+        let row = spawn_blocking(move || Row::new(&entry.event, Context::of(&entry, entry_is_running(&entry))));
+        row.await.map_err(|_| stopping())
     }
 
     #[zbus(out_args("events"))]
@@ -111,8 +121,8 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<Row>, Error> {
-        let _call = self.enter()?;
-        let sight = Sight::of(connection, &header).await?;
+        let caller = self.calls.enter(connection, &header).await?;
+        let sight = self.sight(&caller, connection, &header).await;
         let find = move |state: &State| {
             let cache = state.cache();
             cache.newest_first(u64::MAX, state.now()).filter(|entry| sight.allows(&entry.event)).cloned().collect()
@@ -127,9 +137,9 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Vec<Row>, u64), Error> {
-        let _call = self.enter()?;
+        let caller = self.calls.enter(connection, &header).await?;
         let query = Query::new(&query)?;
-        let sight = Sight::of(connection, &header).await?;
+        let sight = self.sight(&caller, connection, &header).await;
         let limit = query.limit;
         // One more than wanted: whether there is a next page.
         let find = move |state: &State| {
@@ -146,6 +156,41 @@ impl Audit {
         rows.truncate(limit);
         let next = if more { rows.last().and_then(Row::sequence) } else { next };
         Ok((rows, next.unwrap_or(0)))
+    }
+
+    #[zbus(out_args("added"))]
+    async fn add_rules(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let _caller = self.calls.enter(connection, &header).await?;
+        self.polkit.authorize(connection, &header, Action::AddRules).await?;
+        let added = self.change_rules(|state| {
+            if !state.keeper.is_enabled()? {
+                return Err(Error::AuditUnavailable(
+                    "the kernel's audit is switched off: 'auditctl -e 1' switches it on, as auditd does when it starts"
+                        .to_owned(),
+                ));
+            }
+            Ok(state.keeper.add()?)
+        });
+        let added = added.await?;
+        info!(added, "audit rules were added by a call");
+        Ok(added)
+    }
+
+    #[zbus(out_args("deleted"))]
+    async fn delete_rules(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<u32, Error> {
+        let _caller = self.calls.enter(connection, &header).await?;
+        self.polkit.authorize(connection, &header, Action::DeleteRules).await?;
+        let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
+        info!(deleted, "audit rules were deleted by a call");
+        Ok(deleted)
     }
 
     #[zbus(signal)]
@@ -177,7 +222,7 @@ impl Audit {
     #[zbus(property(emits_changed_signal = "false"))]
     async fn statistics(&self) -> BTreeMap<&'static str, u64> {
         let state = self.state.clone();
-        let kernel = tokio::task::spawn_blocking(move || state.kernel_status()).await.ok().flatten();
+        let kernel = spawn_blocking(move || state.kernel_status()).await.ok().flatten();
         let counters = Counter::ALL.into_iter().map(|counter| (counter.name(), self.state.counter(counter)));
         // The kernel's own are absent where it does not tell them.
         let of_kernel = [Counter::KernelLost.name(), Counter::KernelBacklog.name()];
@@ -188,4 +233,8 @@ impl Audit {
         }
         all
     }
+}
+
+fn stopping() -> Error {
+    Error::Failed("the service is stopping: call again when it has started".to_owned())
 }

@@ -15,6 +15,7 @@ type Row = HashMap<String, OwnedVariant>;
 )]
 pub trait Audit {
     /// The newest event of that process.
+    #[zbus(allow_interactive_auth)]
     fn get_event_by_pid(&self, pid: u32) -> zbus::Result<Row>;
 
     /// All cached events the caller may see, the newest first.
@@ -22,6 +23,14 @@ pub trait Audit {
 
     /// Those that match, and the cursor for the rest, 0 at the end.
     fn find_events(&self, query: HashMap<&str, zbus::Variant<'_>>) -> zbus::Result<(Vec<Row>, u64)>;
+
+    /// Loads the kernel rules that are not loaded yet.
+    #[zbus(allow_interactive_auth)]
+    fn add_rules(&self) -> zbus::Result<u32>;
+
+    /// Removes our kernel rules.
+    #[zbus(allow_interactive_auth)]
+    fn delete_rules(&self) -> zbus::Result<u32>;
 
     /// An event was seen.
     #[zbus(signal)]

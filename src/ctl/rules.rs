@@ -1,0 +1,55 @@
+//! The rules of the service, as auditctl writes them.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use tokio::task::spawn_blocking;
+use zbus::Connection;
+use zbus::fdo::DBusProxy;
+
+use super::Failure;
+use crate::config::Config;
+use crate::dbus::NAME;
+use crate::rules::{Kernel, Rule, RuleSet, Scope, State, running_machine};
+
+/// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
+pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+    let config = Config::load(config).map_err(Failure::Config)?;
+    let machine = running_machine().ok_or_else(|| Failure::Rules("there are no rules for this machine".to_owned()))?;
+    let key = config.key.parse().map_err(|error| Failure::Rules(format!("{error}")))?;
+    let bus = DBusProxy::new(connection).await?;
+    // The rules leave out the service's own process; without a service they leave out nobody's.
+    let pid = match NAME.try_into() {
+        Ok(name) => bus.get_connection_unix_process_id(name).await.unwrap_or_default(),
+        Err(_) => 0,
+    };
+    let scope = Scope { local: config.local, execve: config.execve };
+    let set = RuleSet::wanted(machine, key, scope, pid);
+    let asked = set.clone();
+    let state = spawn_blocking(move || Kernel::open()?.state(&asked)).await.ok().and_then(Result::ok);
+    let is_loaded = |rule: &Rule| match &state {
+        None => None,
+        Some(State::All) => Some(true),
+        Some(State::Partly { missing }) => Some(!missing.contains(rule)),
+        Some(State::None) => Some(false),
+    };
+    let mut out = io::stdout().lock();
+    for rule in set.rules() {
+        let loaded = is_loaded(rule);
+        if as_json {
+            let mut object = serde_json::json!({ "Rule": rule.to_string() });
+            if let (Some(loaded), Some(object)) = (loaded, object.as_object_mut()) {
+                object.insert("Loaded".to_owned(), loaded.into());
+            }
+            writeln!(out, "{object}")?;
+        } else {
+            let mark = match loaded {
+                Some(true) => "loaded ",
+                Some(false) => "missing",
+                None => "unknown",
+            };
+            writeln!(out, "{mark}  {rule}")?;
+        }
+    }
+    Ok(())
+}
