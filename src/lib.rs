@@ -3,6 +3,7 @@
 pub mod config;
 pub mod ctl;
 pub mod dbus;
+pub mod diagnose;
 pub mod event;
 pub mod logging;
 pub mod options;

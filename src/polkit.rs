@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header, Type};
-use zbus::names::UniqueName;
+use zbus::names::{UniqueName, WellKnownName};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus_polkit::policykit1::{AuthorityProxy, AuthorizationResult, CheckAuthorizationFlags, Subject};
@@ -41,6 +41,9 @@ const MAX_CHECKS_OF_USER: usize = 8;
 
 /// What is passed on of an error of polkit's, in characters.
 const MAX_ERROR: usize = 300;
+
+/// Polkit's own on the bus.
+const NAME: &str = "org.freedesktop.PolicyKit1";
 
 /// What a caller may be allowed to do; the shipped policy file defines the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +252,15 @@ impl Polkit {
         });
         Err(doubt)
     }
+}
+
+/// Whether polkit is on the bus, or the bus would start it.
+pub async fn is_there(connection: &Connection) -> bool {
+    let Ok(bus) = DBusProxy::new(connection).await else { return false };
+    if bus.name_has_owner(WellKnownName::from_static_str_unchecked(NAME).into()).await == Ok(true) {
+        return true;
+    }
+    bus.list_activatable_names().await.is_ok_and(|names| names.iter().any(|name| name.as_str() == NAME))
 }
 
 /// Yields once the caller is gone. A unique name comes once and never again.

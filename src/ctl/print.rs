@@ -51,7 +51,7 @@ pub(super) fn in_order(row: &HashMap<String, OwnedVariant>) -> Vec<(&str, &Varia
 }
 
 /// The columns of [`one_line`].
-pub(super) const HEADER: &str = "TIME (UTC)               TYPE        PID     USER      PROGRAM → DESTINATION";
+pub(super) const HEADER: &str = "TIME (UTC)               TYPE        PID     UID       PROGRAM → DESTINATION";
 
 /// An event in one line.
 #[must_use]

@@ -12,7 +12,7 @@ use zbus::{Connection, OwnedVariant, interface};
 
 use super::caller::{Caller, Calls, Sight};
 use super::state::entry_is_running;
-use super::wire::{Context, Row};
+use super::wire::{Context, Listed, Row};
 use super::{Error, Query, State};
 use crate::polkit::{Action, Polkit};
 use crate::process::Entry;
@@ -65,7 +65,7 @@ impl Audit {
     async fn rows(
         &self,
         find: impl FnOnce(&State) -> Vec<Entry> + Send + 'static,
-    ) -> Result<(Vec<Row>, Option<u64>), Error> {
+    ) -> Result<(Vec<Listed>, Option<u64>), Error> {
         let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
         let state = self.state.clone();
         // `/proc` and the name service may take their time: not on the bus's own threads.
@@ -77,13 +77,13 @@ impl Audit {
             for entry in find(&state) {
                 let process = (entry.event.subject.pid, entry.start_time());
                 let running = *running.entry(process).or_insert_with(|| entry_is_running(&entry));
-                let row = Row::new(&entry.event, Context::of(&entry, running));
-                bytes += row.size();
+                let listed = Listed { entry, running };
+                bytes += listed.row().size();
                 if bytes > MAX_REPLY {
                     return (rows, last);
                 }
-                last = Some(entry.sequence);
-                rows.push(row);
+                last = Some(listed.entry.sequence);
+                rows.push(listed);
             }
             (rows, None)
         })
@@ -120,7 +120,7 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Vec<Listed>, Error> {
         let caller = self.calls.enter(connection, &header).await?;
         let sight = self.sight(&caller, connection, &header).await;
         let find = move |state: &State| {
@@ -136,7 +136,7 @@ impl Audit {
         query: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<(Vec<Row>, u64), Error> {
+    ) -> Result<(Vec<Listed>, u64), Error> {
         let caller = self.calls.enter(connection, &header).await?;
         let query = Query::new(&query)?;
         let sight = self.sight(&caller, connection, &header).await;
@@ -154,7 +154,7 @@ impl Audit {
         let (mut rows, next) = self.rows(find).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = if more { rows.last().and_then(Row::sequence) } else { next };
+        let next = if more { rows.last().map(|row| row.entry.sequence) } else { next };
         Ok((rows, next.unwrap_or(0)))
     }
 
