@@ -10,7 +10,9 @@
 )]
 
 mod answers;
+mod bounds;
 mod golden;
+mod lifecycle;
 mod processes;
 mod service;
 mod signals;

@@ -1,7 +1,7 @@
 //! In auditd's place: a socket.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +48,13 @@ impl FakeAuditd {
     /// Sends; waits while the service does not read.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.client.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Whether the service has closed the connection.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        let client = self.client.as_mut().unwrap();
+        client.set_nonblocking(true).unwrap();
+        matches!(client.read(&mut [0]), Ok(0))
     }
 
     /// Closes the connection and goes on listening.

@@ -80,6 +80,12 @@ impl PrivateBus {
         self.namespace = more(self.folder.path(), std::mem::take(&mut self.namespace));
     }
 
+    /// The bus goes away.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+
     /// Somebody who calls over this bus.
     pub(crate) fn client(&self, user: User) -> Client {
         Client::new(self.address(), user)
@@ -88,7 +94,6 @@ impl PrivateBus {
 
 impl Drop for PrivateBus {
     fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        self.kill();
     }
 }
