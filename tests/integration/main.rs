@@ -14,6 +14,7 @@ mod bounds;
 mod golden;
 mod lifecycle;
 mod processes;
+mod properties;
 mod service;
 mod signals;
 mod stream;
