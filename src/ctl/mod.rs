@@ -40,6 +40,8 @@ enum Command {
     Watch,
     /// Show what the service is doing and what it counted.
     Status,
+    /// Say why events may not arrive, and what to do. Fails where it is certain that they do not.
+    Diagnose,
     /// Show or change the kernel's audit rules of the service.
     Rules {
         #[command(subcommand)]
@@ -148,6 +150,7 @@ enum Failure {
     File(PathBuf, io::Error),
     Config(crate::config::Error),
     Rules(String),
+    Diagnosed,
     Bus(zbus::Error),
 }
 
@@ -169,6 +172,7 @@ impl std::fmt::Display for Failure {
             Self::Io(error) => write!(f, "{error}"),
             Self::File(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
             Self::Config(error) => write!(f, "{error}"),
+            Self::Diagnosed => write!(f, "events do not arrive"),
             Self::Rules(message) => write!(f, "{message}"),
             Self::Bus(zbus::Error::MethodError(name, message, _)) => match (name.as_str(), message) {
                 ("org.freedesktop.DBus.Error.ServiceUnknown", _) => {
