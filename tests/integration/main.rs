@@ -11,6 +11,7 @@
 
 mod answers;
 mod golden;
+mod processes;
 mod service;
 mod signals;
 mod stream;

@@ -75,6 +75,11 @@ impl PrivateBus {
         &self.namespace
     }
 
+    /// More files of the test's own, for what is started from now on.
+    pub(crate) fn set_namespace(&mut self, more: impl FnOnce(&Path, Namespace) -> Namespace) {
+        self.namespace = more(self.folder.path(), std::mem::take(&mut self.namespace));
+    }
+
     /// Somebody who calls over this bus.
     pub(crate) fn client(&self, user: User) -> Client {
         Client::new(self.address(), user)
