@@ -1,6 +1,7 @@
 //! Methods, properties and signals.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -8,14 +9,15 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedVariant, interface};
+use zbus::{Connection, OwnedVariant, Variant, interface};
 
 use super::caller::{Caller, Calls, Sight};
 use super::state::entry_is_running;
 use super::wire::{Context, Listed, Row};
 use super::{Error, Query, State};
-use crate::polkit::{Action, Polkit};
-use crate::process::Entry;
+use crate::diagnose::{self, Facts, Files};
+use crate::polkit::{self, Action, Polkit};
+use crate::process::{Entry, user_name};
 use crate::statistics::Counter;
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
@@ -191,6 +193,45 @@ impl Audit {
         let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
         info!(deleted, "audit rules were deleted by a call");
         Ok(deleted)
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn diagnose(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<BTreeMap<&'static str, Variant<'static>>>, Error> {
+        let caller = self.calls.enter(connection, &header).await?;
+        let polkit = polkit::is_there(connection).await;
+        let (uid, is_member) = (caller.uid, caller.is_member);
+        let state = self.state.clone();
+        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
+        let findings = spawn_blocking(move || {
+            let name = user_name(uid).map(|name| super::wire::text(&name).0);
+            let setup = state.setup();
+            let kernel = state.keeper.report();
+            let daemon = kernel.as_ref().map_or(0, |report| report.status.pid);
+            let facts = Facts {
+                link: state.link(),
+                kernel,
+                lost_before: state.lost_before(),
+                files: Files::read(Path::new("/"), daemon),
+                key: setup.key,
+                manages_rules: setup.manages_rules,
+                caller: diagnose::Caller { uid, name, is_member },
+                polkit,
+            };
+            diagnose::diagnose(&facts)
+        });
+        let findings = findings.await.map_err(|_| stopping())?.into_iter().map(|finding| {
+            BTreeMap::from([
+                ("Id", finding.id.into()),
+                ("Severity", finding.severity.name().into()),
+                ("Message", finding.message.into()),
+                ("Remedy", finding.remedy.into()),
+            ])
+        });
+        Ok(findings.collect())
     }
 
     #[zbus(signal)]

@@ -102,7 +102,10 @@ pub(super) async fn verify_rules(state: Arc<State>) {
         let before = state.keeper.is_loaded();
         let verify = {
             let state = state.clone();
-            spawn_blocking(move || state.keeper.verify())
+            spawn_blocking(move || {
+                state.remember_lost();
+                state.keeper.verify()
+            })
         };
         match verify.await {
             Ok(Ok(loaded)) => {
