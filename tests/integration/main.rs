@@ -11,7 +11,9 @@
 
 mod answers;
 mod bounds;
+mod contract;
 mod golden;
+mod layers;
 mod lifecycle;
 mod processes;
 mod properties;
