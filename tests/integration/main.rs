@@ -12,6 +12,7 @@
 mod answers;
 mod bounds;
 mod contract;
+mod events;
 mod golden;
 mod layers;
 mod lifecycle;
