@@ -9,6 +9,7 @@
     reason = "a test that goes wrong says so"
 )]
 
+mod polkit;
 mod service;
 mod signals;
 mod support;

@@ -174,14 +174,17 @@ impl Client {
     }
 }
 
-fn reply(output: &Output) -> Result<Value, CallError> {
+/// What a call of busctl came to.
+pub(super) fn reply(output: &Output) -> Result<Value, CallError> {
     let log = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         return Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null));
     }
     let field = |name: &str| log.rsplit_once(name).map(|(_, rest)| rest.lines().next().unwrap_or_default());
     let name = field("error-name=").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
-    let message = field("Call failed: ").map_or_else(|| log.clone().into_owned(), str::to_owned);
+    // What busctl itself says instead of some messages ("Access denied") is less than the service said.
+    let message = field("error-message=").or_else(|| field("Call failed: "));
+    let message = message.map_or_else(|| log.clone().into_owned(), str::to_owned);
     Err(CallError { name, message })
 }
 
