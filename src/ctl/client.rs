@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use futures_util::StreamExt;
 use zbus::{OwnedVariant, Variant};
 
-use super::print::{HEADER, all_lines, in_order, one_line};
+use super::print::{HEADER, all_lines, in_order, one_line, text};
 use super::{Command, Failure, Find, Rules, rules};
 use crate::dbus::{AuditProxy, json};
 
@@ -35,6 +35,7 @@ pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
             }
             Command::Watch => watch(&audit, as_json).await,
             Command::Status => status(&audit, as_json).await,
+            Command::Diagnose => diagnose(&audit, as_json).await,
             Command::Rules { action: Rules::Add } => {
                 told(as_json, "Added", audit.add_rules().await?, "rules were added")
             }
@@ -147,6 +148,29 @@ async fn status(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
     )?;
     for name in names {
         writeln!(out, "{name:17} {:>12}", statistics.get(name).copied().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+async fn diagnose(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
+    let findings = audit.diagnose().await?;
+    let mut out = io::stdout().lock();
+    if findings.is_empty() && !as_json {
+        writeln!(out, "Nothing is wrong.")?;
+    }
+    let show = |finding: &Row, key: &str| finding.get(key).map(|value| text(value)).unwrap_or_default();
+    for finding in &findings {
+        if as_json {
+            let pairs =
+                ["Id", "Severity", "Message", "Remedy"].into_iter().filter_map(|key| Some((key, &**finding.get(key)?)));
+            writeln!(out, "{}", json::object(pairs))?;
+        } else {
+            writeln!(out, "{}: {}", show(finding, "Severity"), show(finding, "Message"))?;
+            writeln!(out, "    {}\n", show(finding, "Remedy"))?;
+        }
+    }
+    if findings.iter().any(|finding| show(finding, "Severity") == "error") {
+        return Err(Failure::Diagnosed);
     }
     Ok(())
 }

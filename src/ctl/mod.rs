@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use zbus::DBusError;
 
 pub use print::{one_line, printable};
 
@@ -40,6 +41,8 @@ enum Command {
     Watch,
     /// Show what the service is doing and what it counted.
     Status,
+    /// Say why events may not arrive, and what to do. Fails where it is certain that they do not.
+    Diagnose,
     /// Show or change the kernel's audit rules of the service.
     Rules {
         #[command(subcommand)]
@@ -148,6 +151,7 @@ enum Failure {
     File(PathBuf, io::Error),
     Config(crate::config::Error),
     Rules(String),
+    Diagnosed,
     Bus(zbus::Error),
 }
 
@@ -169,14 +173,17 @@ impl std::fmt::Display for Failure {
             Self::Io(error) => write!(f, "{error}"),
             Self::File(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
             Self::Config(error) => write!(f, "{error}"),
+            Self::Diagnosed => write!(f, "events do not arrive"),
             Self::Rules(message) => write!(f, "{message}"),
-            Self::Bus(zbus::Error::MethodError(name, message, _)) => match (name.as_str(), message) {
-                ("org.freedesktop.DBus.Error.ServiceUnknown", _) => {
-                    write!(f, "the service is not running: start it with 'systemctl start opensnitch-audit'")
-                }
-                (_, Some(message)) => write!(f, "{message}"),
-                (name, None) => write!(f, "the service answered {name}"),
+            Self::Bus(zbus::Error::FDO(error)) if matches!(**error, zbus::fdo::Error::ServiceUnknown(_)) => {
+                write!(f, "the service is not running: start it with 'systemctl start opensnitch-audit'")
+            }
+            Self::Bus(zbus::Error::FDO(error)) => match error.description() {
+                Some(message) => write!(f, "{message}"),
+                None => write!(f, "the service answered {}", error.name()),
             },
+            Self::Bus(zbus::Error::MethodError(_, Some(message), _)) => write!(f, "{message}"),
+            Self::Bus(zbus::Error::MethodError(name, None, _)) => write!(f, "the service answered {name}"),
             Self::Bus(error) => write!(f, "the system bus cannot be used: {error}"),
         }
     }

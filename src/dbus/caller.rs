@@ -37,6 +37,9 @@ impl Default for Calls {
 /// A caller that was told from others, and its place among the calls under way.
 #[derive(Debug)]
 pub(super) struct Caller<'a> {
+    pub(super) uid: u32,
+    /// Of the group that receives the signals.
+    pub(super) is_member: bool,
     pub(super) sight: Sight,
     _place: SemaphorePermit<'a>,
     of_user: Option<(&'a Calls, u32)>,
@@ -74,17 +77,16 @@ impl Calls {
         let bus = DBusProxy::new(connection).await.map_err(|_| unknown())?;
         let credentials = bus.get_connection_credentials(sender.into()).await.map_err(|_| unknown())?;
         let uid = credentials.unix_user_id().ok_or_else(unknown)?;
-        if uid == 0 {
-            return Ok(Caller { sight: Sight::All, _place: place, of_user: None });
-        }
-        if !self.count(uid) {
+        if uid != 0 && !self.count(uid) {
             return Err(full(MAX_CALLS_OF_USER));
         }
-        let mut caller = Caller { sight: Sight::Own(uid), _place: place, of_user: Some((self, uid)) };
+        let of_user = (uid != 0).then_some((self, uid));
+        let mut caller = Caller { uid, is_member: false, sight: Sight::Own(uid), _place: place, of_user };
         // The name service may take its time.
         let group = tokio::task::spawn_blocking(|| group_id(GROUP)).await.ok().flatten();
         let groups = credentials.unix_group_ids();
-        if group.is_some_and(|group| groups.is_some_and(|groups| groups.contains(&group))) {
+        caller.is_member = group.is_some_and(|group| groups.is_some_and(|groups| groups.contains(&group)));
+        if uid == 0 || caller.is_member {
             caller.sight = Sight::All;
         }
         Ok(caller)

@@ -1,6 +1,7 @@
 //! Methods, properties and signals.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -8,14 +9,15 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedVariant, interface};
+use zbus::{Connection, OwnedVariant, Variant, interface};
 
 use super::caller::{Caller, Calls, Sight};
 use super::state::entry_is_running;
-use super::wire::{Context, Row};
+use super::wire::{Context, Listed, Row};
 use super::{Error, Query, State};
-use crate::polkit::{Action, Polkit};
-use crate::process::Entry;
+use crate::diagnose::{self, Facts, Files};
+use crate::polkit::{self, Action, Polkit};
+use crate::process::{Entry, user_name};
 use crate::statistics::Counter;
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
@@ -65,7 +67,7 @@ impl Audit {
     async fn rows(
         &self,
         find: impl FnOnce(&State) -> Vec<Entry> + Send + 'static,
-    ) -> Result<(Vec<Row>, Option<u64>), Error> {
+    ) -> Result<(Vec<Listed>, Option<u64>), Error> {
         let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
         let state = self.state.clone();
         // `/proc` and the name service may take their time: not on the bus's own threads.
@@ -77,13 +79,13 @@ impl Audit {
             for entry in find(&state) {
                 let process = (entry.event.subject.pid, entry.start_time());
                 let running = *running.entry(process).or_insert_with(|| entry_is_running(&entry));
-                let row = Row::new(&entry.event, Context::of(&entry, running));
-                bytes += row.size();
+                let listed = Listed { entry, running };
+                bytes += listed.row().size();
                 if bytes > MAX_REPLY {
                     return (rows, last);
                 }
-                last = Some(entry.sequence);
-                rows.push(row);
+                last = Some(listed.entry.sequence);
+                rows.push(listed);
             }
             (rows, None)
         })
@@ -120,7 +122,7 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Vec<Listed>, Error> {
         let caller = self.calls.enter(connection, &header).await?;
         let sight = self.sight(&caller, connection, &header).await;
         let find = move |state: &State| {
@@ -136,7 +138,7 @@ impl Audit {
         query: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<(Vec<Row>, u64), Error> {
+    ) -> Result<(Vec<Listed>, u64), Error> {
         let caller = self.calls.enter(connection, &header).await?;
         let query = Query::new(&query)?;
         let sight = self.sight(&caller, connection, &header).await;
@@ -154,7 +156,7 @@ impl Audit {
         let (mut rows, next) = self.rows(find).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = if more { rows.last().and_then(Row::sequence) } else { next };
+        let next = if more { rows.last().map(|row| row.entry.sequence) } else { next };
         Ok((rows, next.unwrap_or(0)))
     }
 
@@ -191,6 +193,45 @@ impl Audit {
         let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
         info!(deleted, "audit rules were deleted by a call");
         Ok(deleted)
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn diagnose(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<BTreeMap<&'static str, Variant<'static>>>, Error> {
+        let caller = self.calls.enter(connection, &header).await?;
+        let polkit = polkit::is_there(connection).await;
+        let (uid, is_member) = (caller.uid, caller.is_member);
+        let state = self.state.clone();
+        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
+        let findings = spawn_blocking(move || {
+            let name = user_name(uid).map(|name| super::wire::text(&name).0);
+            let setup = state.setup();
+            let kernel = state.keeper.report();
+            let daemon = kernel.as_ref().map_or(0, |report| report.status.pid);
+            let facts = Facts {
+                link: state.link(),
+                kernel,
+                lost_before: state.lost_before(),
+                files: Files::read(Path::new("/"), daemon),
+                key: setup.key,
+                manages_rules: setup.manages_rules,
+                caller: diagnose::Caller { uid, name, is_member },
+                polkit,
+            };
+            diagnose::diagnose(&facts)
+        });
+        let findings = findings.await.map_err(|_| stopping())?.into_iter().map(|finding| {
+            BTreeMap::from([
+                ("Id", finding.id.into()),
+                ("Severity", finding.severity.name().into()),
+                ("Message", finding.message.into()),
+                ("Remedy", finding.remedy.into()),
+            ])
+        });
+        Ok(findings.collect())
     }
 
     #[zbus(signal)]

@@ -18,7 +18,7 @@ pub use interface::{Audit, AuditSignals};
 pub use proxy::AuditProxy;
 pub use query::Query;
 pub use signals::{Limits, Outgoing, Seen, Signals};
-pub use state::{State, realtime_us};
+pub use state::{Setup, State, realtime_us};
 
 /// The name on the system bus, and the interface.
 pub const NAME: &str = "org.opensnitch.Audit";

@@ -32,6 +32,9 @@ pub trait Audit {
     #[zbus(allow_interactive_auth)]
     fn delete_rules(&self) -> zbus::Result<u32>;
 
+    /// Why events may not arrive.
+    fn diagnose(&self) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
+
     /// An event was seen.
     #[zbus(signal)]
     fn event_seen(&self, event_type: String, exe: String, event: Row) -> zbus::Result<()>;

@@ -1,5 +1,7 @@
 //! What the reader writes and the bus reads.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use event_listener::Event as Notifier;
 
 use super::{Limits, Seen};
+use crate::diagnose::Link;
 use crate::process::{Cache, Entry, is_running};
 use crate::queue::Queue;
 use crate::rules::{Keeper, RuleSet, Status};
@@ -14,6 +17,9 @@ use crate::statistics::{Counter, Statistics};
 
 /// How long the kernel's status is good for: a client that asks all the time costs the kernel nothing.
 const STATUS_GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// Over how long a time the kernel's losses are looked at.
+const LOST_SPAN: Duration = Duration::from_secs(10 * 60);
 
 /// The one source of events: auditd's dispatcher.
 const AUDISP: &str = "audisp";
@@ -24,15 +30,41 @@ const MAX_QUEUED: usize = 16 * 1024;
 /// What they may hold together, in bytes.
 const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
+/// What the bus side needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How often signals are sent.
+    pub limits: Limits,
+    /// The key of our rules.
+    pub key: String,
+    /// Whether the service loads its rules by itself.
+    pub manages_rules: bool,
+    /// Where auditd's socket is looked for.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// The connection to auditd, and what became of attempts at one.
+#[derive(Debug, Default)]
+struct Connecting {
+    /// Since when, and how many lines had been read before.
+    connected: Option<(Instant, u64)>,
+    refused: Vec<(PathBuf, ErrorKind)>,
+    /// Connections in a row that ended before a line came.
+    dismissed: u32,
+}
+
 /// Shared by the reader's thread, the visitor's and the bus.
 ///
 /// The locks are std's: each is held for the time of one look-up or one insert, and never across an await.
 #[derive(Debug)]
 pub struct State {
     cache: Mutex<Cache>,
-    limits: Mutex<Limits>,
+    setup: Mutex<Setup>,
+    link: Mutex<Connecting>,
     /// Where events come from; empty while there is no connection.
     source: Mutex<&'static str>,
+    /// The kernel's count of lost records some time ago.
+    lost_before: Mutex<Option<(u32, Instant)>>,
     /// Notified when the source changes, or the rules.
     pub changed: Notifier,
     /// Notified when the stream says that somebody changed a rule of ours.
@@ -53,11 +85,13 @@ pub struct State {
 impl State {
     /// An empty cache for so many events, and no connection.
     #[must_use]
-    pub fn new(max_events: usize, limits: Limits, rules: Option<RuleSet>) -> Self {
+    pub fn new(max_events: usize, setup: Setup, rules: Option<RuleSet>) -> Self {
         Self {
             cache: Mutex::new(Cache::new(max_events)),
-            limits: Mutex::new(limits),
+            setup: Mutex::new(setup),
+            link: Mutex::new(Connecting::default()),
             source: Mutex::new(""),
+            lost_before: Mutex::new(None),
             changed: Notifier::new(),
             rules_touched: Notifier::new(),
             keeper: Keeper::new(rules),
@@ -74,18 +108,63 @@ impl State {
     pub fn connected(&self) {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         self.statistics.set(Counter::Reconnects, before);
+        let mut link = self.connecting();
+        link.connected = Some((Instant::now(), self.statistics.get(Counter::LinesRead)));
+        link.refused.clear();
+        drop(link);
         self.set_source(AUDISP);
+    }
+
+    /// There is no connection to auditd any more.
+    pub fn disconnected(&self) {
+        let mut link = self.connecting();
+        let before = link.connected.take().map(|(_, lines)| lines);
+        let came = before.is_some_and(|before| self.statistics.get(Counter::LinesRead) > before);
+        link.dismissed = if came { 0 } else { link.dismissed.saturating_add(1) };
+        drop(link);
+        self.set_source("");
+    }
+
+    /// The sockets could not be reached, for these reasons.
+    pub fn refused(&self, refused: Vec<(PathBuf, ErrorKind)>) {
+        self.connecting().refused = refused;
+    }
+
+    /// The connection, as [`diagnose`](crate::diagnose) wants to know it.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        let lines = self.statistics.get(Counter::LinesRead);
+        let sockets = self.setup().sockets;
+        let link = self.connecting();
+        Link {
+            sockets,
+            connected: link.connected.map(|(since, before)| (since.elapsed(), lines.saturating_sub(before))),
+            refused: link.refused.clone(),
+            dismissed: link.dismissed,
+            assembled: self.statistics.get(Counter::EventsAssembled),
+            late: self.statistics.get(Counter::RecordsLate),
+        }
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often signals are sent.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).limits
     }
 
-    /// Signals are sent that often from now on.
-    pub fn set_limits(&self, limits: Limits) {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    /// The configuration says something else from now on.
+    pub fn set_setup(&self, setup: Setup) {
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
+    }
+
+    fn connecting(&self) -> MutexGuard<'_, Connecting> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time that the cache and the assembler count in: since the service began.
@@ -133,6 +212,22 @@ impl State {
         let status = self.keeper.status().ok();
         *last = Some((Instant::now(), status));
         status
+    }
+
+    /// Remembers what the kernel has lost by now, to tell later whether it loses more.
+    pub fn remember_lost(&self) {
+        let lost = self.kernel_status().map(|status| (status.lost, Instant::now()));
+        let mut before = self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.is_none_or(|(_, at)| at.elapsed() >= LOST_SPAN) {
+            *before = lost;
+        }
+    }
+
+    /// What the kernel had lost some time ago, and how long ago that was.
+    #[must_use]
+    pub fn lost_before(&self) -> Option<(u32, Duration)> {
+        let before = self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.map(|(lost, at)| (lost, at.elapsed()))
     }
 
     /// Drops what is old and the events of processes that have ended. Reads `/proc`.

@@ -78,6 +78,34 @@ impl Serialize for Row {
     }
 }
 
+/// An entry of the cache on its way into a list. It becomes a [`Row`] when the list is written, one at a time: thousands of
+/// them as rows take ten times the memory of their entries.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// Whether its process still runs.
+    pub running: Option<bool>,
+}
+
+impl Listed {
+    /// Its wire form.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        Row::new(&self.entry.event, Context::of(&self.entry, self.running))
+    }
+}
+
+impl Type for Listed {
+    const SIGNATURE: &'static Signature = Row::SIGNATURE;
+}
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.row().serialize(serializer)
+    }
+}
+
 /// What the service knows of an event beyond its records.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Context<'a> {
@@ -124,15 +152,6 @@ impl Row {
     /// Its keys and values.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Variant<'static>)> {
         self.0.iter().map(|(key, value)| (*key, value))
-    }
-
-    /// Its place in the order of all events.
-    #[must_use]
-    pub fn sequence(&self) -> Option<u64> {
-        self.iter().find_map(|(key, value)| match value {
-            Variant::U64(sequence) if key == "Sequence" => Some(*sequence),
-            _ => None,
-        })
     }
 
     /// Not less than what it takes on the wire, in bytes.

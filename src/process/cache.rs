@@ -32,12 +32,46 @@ pub struct Entry {
     pub process: Option<Arc<Process>>,
     /// When it came, by the clock that `now` is taken from.
     seen: Duration,
+    /// The part of `count` that was there before this event, until its process is known.
+    earlier: Option<Earlier>,
+}
+
+/// Events of a pid counted so far, which may turn out to be another process's.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    count: u64,
+    /// The start time of their process, where it is known.
+    start_time: Option<u64>,
+    /// When the last of them happened, in milliseconds since the epoch.
+    milliseconds: u64,
+}
+
+impl Earlier {
+    fn are_of(&self, process: &Process) -> bool {
+        self.start_time
+            .map_or_else(|| process.lived_at(self.milliseconds), |start_time| start_time == process.start_time)
+    }
 }
 
 impl Entry {
     fn size(&self) -> usize {
         // The process is shared by the entries of one process, and counted at each: never too little.
         size_of::<Self>() + self.event.size() + self.process.as_ref().map_or(0, |process| process.size())
+    }
+
+    /// What the next event of this pid and type finds: all that were counted, or while this one's process is not known
+    /// those before it whose process is.
+    fn earlier(&self) -> Earlier {
+        match self.earlier {
+            Some(earlier) if self.process.is_none() && earlier.start_time.is_some() => earlier,
+            _ => Earlier { count: self.count, start_time: self.start_time(), milliseconds: self.event.id.milliseconds },
+        }
+    }
+
+    fn belongs_to(&mut self, process: &Arc<Process>) {
+        let foreign = self.earlier.take().filter(|earlier| !earlier.are_of(process));
+        self.count -= foreign.map_or(0, |earlier| earlier.count);
+        self.process = Some(process.clone());
     }
 
     /// The start time of its process, in microseconds since boot.
@@ -99,23 +133,26 @@ impl Cache {
         self.sequence += 1;
         let Some(pid) = event.subject.pid else { return self.sequence };
         let slot = slot(event.event_type);
-        let count = self.remove(pid, slot).map_or(0, |entry| entry.count) + 1;
-        let entry = Entry { event, sequence: self.sequence, last_seen_us, count, process: None, seen: now };
+        let last = self.remove(pid, slot);
+        let count = last.as_ref().map_or(0, |last| last.count) + 1;
+        let earlier = last.as_ref().map(Entry::earlier);
+        let entry = Entry { event, sequence: self.sequence, last_seen_us, count, process: None, seen: now, earlier };
         self.put(pid, slot, entry);
         self.evict();
         self.sequence
     }
 
-    /// Tells whose pid it is now. Entries of another process with this pid go; those of which nothing is known yet
-    /// become this one's where it lived at their time.
+    /// Tells whose pid it is now. Entries of another process with this pid go, and those from before its time; of those of
+    /// which nothing is known yet the others become this one's.
     pub fn attach(&mut self, pid: u32, process: &Arc<Process>) {
         for slot in 0..SLOTS {
             let Some(mut entry) = self.remove(pid, slot) else { continue };
             match entry.start_time() {
                 Some(start_time) if start_time != process.start_time => continue,
                 Some(_) => {}
-                None if process.lived_at(entry.event.id.milliseconds) => entry.process = Some(process.clone()),
-                None => {}
+                None if process.lived_at(entry.event.id.milliseconds) => entry.belongs_to(process),
+                // It happened before this process began.
+                None => continue,
             }
             self.put(pid, slot, entry);
         }

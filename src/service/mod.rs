@@ -23,9 +23,10 @@ use tracing::{debug, error, info, warn};
 use zbus::Connection;
 
 use self::pipeline::Pipeline;
-use crate::config::{self, Config};
-use crate::dbus::{Audit, Limits, NAME, PATH, State};
+use crate::config::{self, Config, Socket};
+use crate::dbus::{Audit, Limits, NAME, PATH, Setup, State};
 use crate::rules::{Key, RuleSet, Scope, running_machine};
+use crate::stream::KNOWN_SOCKETS;
 
 /// How long the bus may take to let us go, and the kernel to take our rules back.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -71,7 +72,7 @@ impl From<zbus::Error> for Error {
 /// Where the configuration cannot be used, or the bus is not there, or goes away.
 pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let config = Config::load(path.as_deref()).map_err(Error::Config)?;
-    let state = Arc::new(State::new(config.max_events, limits(&config), rule_set(&config)));
+    let state = Arc::new(State::new(config.max_events, setup(&config), rule_set(&config)));
     let connection = zbus::connection::Builder::system()
         .serve_at(PATH, Audit::new(state.clone()))
         .name(NAME)
@@ -157,7 +158,7 @@ impl Service {
         let old = std::mem::replace(&mut self.config, config);
         let config = &self.config;
         self.state.cache().set_max_events(config.max_events);
-        self.state.set_limits(limits(config));
+        self.state.set_setup(setup(config));
         let reads = |config: &Config| (config.socket.clone(), config.key.clone(), config.keep_raw);
         if reads(&old) != reads(config) {
             if let Some(pipeline) = self.pipeline.take() {
@@ -207,8 +208,16 @@ async fn farewell(connection: Connection) {
     connection.graceful_shutdown().await;
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits { per_second: config.signals_per_second, coalesce: config.coalesce }
+fn setup(config: &Config) -> Setup {
+    Setup {
+        limits: Limits { per_second: config.signals_per_second, coalesce: config.coalesce },
+        key: config.key.clone(),
+        manages_rules: config.manage_rules,
+        sockets: match &config.socket {
+            Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
+            Socket::Path(path) => vec![path.clone()],
+        },
+    }
 }
 
 /// The rules that this machine needs; `None` for one whose system calls we do not know.

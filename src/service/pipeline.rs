@@ -1,7 +1,6 @@
 //! The reader's thread, the visitor's thread, and the queues behind them.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -9,13 +8,13 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Socket};
+use crate::config::Config;
 use crate::dbus::{Seen, State, realtime_us};
 use crate::event::{Assembler, Event, RuleChange};
 use crate::process::{Visitor, user_name};
 use crate::queue::Queue;
 use crate::statistics::Counter;
-use crate::stream::{Audisp, Happening, KNOWN_SOCKETS, Stop};
+use crate::stream::{Audisp, Happening, Stop};
 
 /// Events that wait for a visit to `/proc`: a second of the most that auditd carries.
 const MAX_QUEUED: usize = 16 * 1024;
@@ -35,11 +34,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
-        let sockets = match &config.socket {
-            Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
-            Socket::Path(path) => vec![path.clone()],
-        };
-        let (audisp, stop) = Audisp::new(sockets)?;
+        let (audisp, stop) = Audisp::new(state.setup().sockets)?;
         let read = Arc::new(Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES));
         let reader = Reader {
             audisp,
@@ -120,7 +115,7 @@ impl Reader {
                 }
             };
             if matches!(happening, Happening::Stopped) {
-                self.state.set_source("");
+                self.state.disconnected();
                 return;
             }
             self.tell(&happening);
@@ -191,9 +186,10 @@ impl Reader {
                     Ok(()) => warn!("auditd closed the connection; waiting for it to come back"),
                     Err(error) => warn!(%error, "the connection to auditd broke; waiting for it to come back"),
                 }
-                self.state.set_source("");
+                self.state.disconnected();
             }
             Happening::Unreachable(refused) => {
+                self.state.refused(refused.iter().map(|(socket, error)| (socket.clone(), error.kind())).collect());
                 let reasons: Vec<String> =
                     refused.iter().map(|(socket, error)| format!("{}: {error}", socket.display())).collect();
                 warn!(

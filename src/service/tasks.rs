@@ -7,7 +7,7 @@ use std::time::Duration;
 use event_listener::listener;
 use sd_notify::NotifyState;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use tracing::{error, warn};
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
@@ -102,7 +102,10 @@ pub(super) async fn verify_rules(state: Arc<State>) {
         let before = state.keeper.is_loaded();
         let verify = {
             let state = state.clone();
-            spawn_blocking(move || state.keeper.verify())
+            spawn_blocking(move || {
+                state.remember_lost();
+                state.keeper.verify()
+            })
         };
         match verify.await {
             Ok(Ok(loaded)) => {
@@ -119,7 +122,7 @@ pub(super) async fn verify_rules(state: Arc<State>) {
 }
 
 pub(super) async fn sweep(state: Arc<State>) {
-    let mut ticks = interval(SWEEP_EVERY);
+    let mut ticks = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

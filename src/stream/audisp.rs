@@ -64,6 +64,8 @@ pub struct Audisp {
     phase: Phase,
     /// The silence behind the unread bytes was told.
     silent: bool,
+    /// This connection brought bytes.
+    fruitful: bool,
     /// Why there was no connection, as told last.
     told: Vec<ErrorKind>,
     backoff: Duration,
@@ -97,6 +99,7 @@ impl Audisp {
             framer: Framer::default(),
             phase: Phase::Data,
             silent: false,
+            fruitful: false,
             told: Vec::new(),
             backoff: MIN_BACKOFF,
         };
@@ -164,6 +167,7 @@ impl Audisp {
             Ok(bytes) => {
                 self.framer.filled(bytes);
                 self.silent = false;
+                self.fruitful = true;
                 self.backoff = MIN_BACKOFF;
                 Ok(Some(Happening::Data))
             }
@@ -174,8 +178,20 @@ impl Audisp {
 
     fn disconnect(&mut self, reason: io::Result<()>) -> Happening {
         self.phase = Phase::Ended;
-        self.state = State::Waiting(Instant::now(), None);
+        // Who hangs up without a word serves another client already (auditd 3.1.1 to 4.0.2): it is not stormed.
+        self.state = if self.fruitful {
+            State::Waiting(Instant::now(), None)
+        } else {
+            let watch = watch(&self.sockets).ok();
+            State::Waiting(Instant::now() + self.next_backoff(), watch)
+        };
         Happening::Disconnected(reason)
+    }
+
+    fn next_backoff(&mut self) -> Duration {
+        let backoff = self.backoff;
+        self.backoff = (backoff * 2).min(MAX_BACKOFF);
+        backoff
     }
 
     /// Tries each socket once.
@@ -189,15 +205,15 @@ impl Audisp {
                     let path = path.clone();
                     self.framer.reset();
                     self.told.clear();
+                    self.fruitful = false;
                     self.state = State::Connected(stream);
                     return Some(Happening::Connected(path));
                 }
                 Err(error) => refused.push((path.clone(), error)),
             }
         }
-        self.state = State::Waiting(Instant::now() + self.backoff, watch.ok());
-        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
-        let reasons: Vec<ErrorKind> = refused.iter().map(|(_, error)| error.kind()).collect();
+        self.state = State::Waiting(Instant::now() + self.next_backoff(), watch.ok());
+        let reasons: Vec<ErrorKind> = refused.iter().map(|(_, error)| reason(error)).collect();
         if reasons == self.told {
             return None;
         }
@@ -217,6 +233,14 @@ impl Audisp {
             self.backoff = MIN_BACKOFF;
         }
         Ok(None)
+    }
+}
+
+/// What an error says about auditd: it makes no difference whether its socket is there while nobody listens.
+fn reason(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => ErrorKind::NotFound,
+        other => other,
     }
 }
 

@@ -9,7 +9,14 @@
     reason = "a test that goes wrong says so"
 )]
 
+mod answers;
+mod bounds;
+mod golden;
+mod lifecycle;
 mod polkit;
+mod processes;
+mod properties;
 mod service;
 mod signals;
+mod stream;
 mod support;

@@ -1,7 +1,7 @@
 //! In auditd's place: a socket.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,13 @@ impl FakeAuditd {
         self.client.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Whether the service has closed the connection.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        let client = self.client.as_mut().unwrap();
+        client.set_nonblocking(true).unwrap();
+        matches!(client.read(&mut [0]), Ok(0))
+    }
+
     /// Closes the connection and goes on listening.
     pub(crate) fn hang_up(&mut self) {
         self.client = None;
@@ -57,9 +64,10 @@ impl FakeAuditd {
 
     /// Ends: the connection and the socket go.
     pub(crate) fn stop(&mut self) {
-        self.client = None;
-        self.listener = None;
+        // In this order: whoever tries again in between finds nothing.
         fs::remove_file(&self.path).unwrap();
+        self.listener = None;
+        self.client = None;
     }
 
     /// Ends and starts again.

@@ -80,6 +80,17 @@ impl PrivateBus {
         &self.namespace
     }
 
+    /// More files of the test's own, for what is started from now on.
+    pub(crate) fn set_namespace(&mut self, more: impl FnOnce(&Path, Namespace) -> Namespace) {
+        self.namespace = more(self.folder.path(), std::mem::take(&mut self.namespace));
+    }
+
+    /// The bus goes away.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+
     /// Somebody who calls over this bus.
     pub(crate) fn client(&self, user: User) -> Client {
         Client::new(self.address(), user)
@@ -88,7 +99,6 @@ impl PrivateBus {
 
 impl Drop for PrivateBus {
     fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        self.kill();
     }
 }

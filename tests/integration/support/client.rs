@@ -182,9 +182,8 @@ pub(super) fn reply(output: &Output) -> Result<Value, CallError> {
     }
     let field = |name: &str| log.rsplit_once(name).map(|(_, rest)| rest.lines().next().unwrap_or_default());
     let name = field("error-name=").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
-    // What busctl itself says instead of some messages ("Access denied") is less than the service said.
-    let message = field("error-message=").or_else(|| field("Call failed: "));
-    let message = message.map_or_else(|| log.clone().into_owned(), str::to_owned);
+    // What busctl prints itself are words of its own for well-known errors.
+    let message = field("error-message=").map_or_else(|| log.clone().into_owned(), str::to_owned);
     Err(CallError { name, message })
 }
 

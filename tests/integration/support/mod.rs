@@ -9,6 +9,7 @@
 mod auditd;
 mod bus;
 mod client;
+pub(crate) mod corpus;
 mod daemon;
 mod listener;
 mod namespace;

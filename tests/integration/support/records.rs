@@ -53,6 +53,14 @@ impl Records {
         records
     }
 
+    /// Somebody connected to `::1` or a link-local address.
+    pub(crate) fn connect6(address: std::net::Ipv6Addr, port: u16, scope: u32) -> Self {
+        let mut records = Self::connect(port);
+        let (address, scope) = (address.to_bits(), scope.swap_bytes());
+        records.others[0] = format!("SOCKADDR saddr=0A00{port:04X}00000000{address:032X}{scope:08X}");
+        records
+    }
+
     /// Somebody made a socket.
     pub(crate) fn socket() -> Self {
         Self::new(41)
@@ -85,6 +93,17 @@ impl Records {
 
     pub(crate) fn exe(mut self, exe: &str) -> Self {
         self.exe = exe.to_owned();
+        self
+    }
+
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = key.to_owned();
+        self
+    }
+
+    /// In milliseconds since the epoch.
+    pub(crate) fn at(mut self, time: u64) -> Self {
+        self.time = time;
         self
     }
 

@@ -1,6 +1,8 @@
 //! All that one test of the service needs.
 
-use super::{Client, Daemon, FakeAuditd, PrivateBus, User, available};
+use std::path::Path;
+
+use super::{Client, Daemon, FakeAuditd, Namespace, PrivateBus, User, available};
 
 /// auditd's socket, our service connected to it, and a bus. Dropped in this order.
 pub(crate) struct World {
@@ -12,10 +14,17 @@ pub(crate) struct World {
 impl World {
     /// A service with these lines of configuration, connected. `None` where a component is missing.
     pub(crate) fn start(config: &str) -> Option<Self> {
+        Self::start_where(config, |_, namespace| namespace)
+    }
+
+    /// The same, where more files of the test's own stand in place of the machine's; they are made in the folder.
+    pub(crate) fn start_where(config: &str, more: impl FnOnce(&Path, Namespace) -> Namespace) -> Option<Self> {
         if !available(&[]) {
             return None;
         }
-        Some(Self::on(PrivateBus::start(), config))
+        let mut bus = PrivateBus::start();
+        bus.set_namespace(more);
+        Some(Self::on(bus, config))
     }
 
     /// The same on this bus.

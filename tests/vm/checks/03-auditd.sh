@@ -116,5 +116,8 @@ status_is_not() { [ "$(systemctl show --property=StatusText --value "$UNIT")" !=
 check 'the service is well' eventually 60 well
 check 'auditd restarted 20 times in a row' twenty_restarts
 say "slowest connect after the socket's return: $(sort -n /run/reconnects | tail -n 1) ms"
+mend
 check 'auditd killed' killed
+mend
 check 'auditd stopped for 10 s and started' stopped_for_ten_seconds
+mend

@@ -99,3 +99,4 @@ check 'a rules file allows two of the three actions' alice_may_what_is_allowed
 check 'without polkit all is refused' without_polkit
 systemctl unmask --runtime polkit.service 2>/dev/null
 check 'polkit is back' eventually 60 systemctl start polkit.service
+mend

@@ -90,10 +90,16 @@ locked_and_missing() {
 check 'the service is well' eventually 60 well
 check 'nothing is wrong at first' all_is_well
 check 'a rule task,never' rule_that_silences
+mend
 check 'our rules taken away by somebody' rules_taken_away
+mend
 check 'audit switched off' audit_off
+mend
 check 'another client on the socket' another_client
+mend
 check 'the plugin switched off' plugin_off
+mend
 check 'no auditd' no_auditd
+mend
 check 'rules locked until the next boot' locked
 check 'rules locked: nothing to add is no error' locked_and_missing

@@ -1,0 +1,187 @@
+//! What `/proc` knows of the process behind an event.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Records, World, eventually};
+
+/// A process that waits for its end.
+struct Process(Child);
+
+impl Process {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+
+    /// One with this pid, which nobody has at the moment.
+    fn start_with(pid: u32) -> Self {
+        eventually("a process with a certain pid", || {
+            // The kernel gives the next one; somebody else may be faster.
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            Some(Self::start()).filter(|process| process.pid() == pid)
+        })
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// In microseconds since boot.
+    fn start_time(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        // Field 22, and the third is the first behind the name: proc_pid_stat(5).
+        let ticks: u64 = behind_name.split_whitespace().nth(19).unwrap().parse().unwrap();
+        ticks * 1_000_000 / rustix::param::clock_ticks_per_second()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_process_is_known() {
+    let process = Process::start();
+    let pid = process.pid();
+    let Some(mut world) = World::start("") else { return };
+    // No PROCTITLE, no EXECVE: nothing tells the arguments but /proc.
+    world.auditd.send(Records::socket().pid(pid).text());
+    let root = world.root();
+    let event = eventually("a visit", || root.event_of(pid).ok().filter(|event| event.get("StartTime").is_some()));
+    assert_eq!(event["StartTime"], process.start_time());
+    assert_eq!(event["Running"], true);
+    assert_eq!(event["Args"], json!(["sleep", "1000"]));
+    assert_eq!(event["ProcCmdLine"], "sleep 1000");
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(cgroups.lines().any(|line| line.ends_with(&format!(":{}", event["CGroup"].as_str().unwrap()))));
+    drop(process);
+    let event = root.event_of(pid).unwrap();
+    assert_eq!(event["Running"], false);
+}
+
+#[test]
+fn the_unit_is_the_cgroups() {
+    let process = Process::start();
+    let pid = process.pid();
+    let place = format!("/proc/{pid}/cgroup");
+    let Some(mut world) = World::start_where("", |folder, namespace| {
+        let cgroup = folder.join("cgroup");
+        fs::write(&cgroup, "0::/system.slice/ntp.service\n").unwrap();
+        namespace.with(&cgroup, &place)
+    }) else {
+        return;
+    };
+    let other = Process::start();
+    for pid in [pid, other.pid()] {
+        world.auditd.send(Records::connect(1).pid(pid).text());
+    }
+    let root = world.root();
+    let event = eventually("a unit", || root.event_of(pid).ok().filter(|event| event.get("Unit").is_some()));
+    assert_eq!((&event["Unit"], &event["CGroup"]), (&json!("ntp.service"), &json!("/system.slice/ntp.service")));
+    let found = root.find(&[("Unit", "s", "ntp.service")]).unwrap().0;
+    assert_eq!(found.iter().map(|row| &row["Pid"]).collect::<Vec<_>>(), [&json!(pid)]);
+}
+
+#[test]
+fn arguments_come_from_the_best_source() {
+    let process = Process::start();
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let proc = json!(["sleep", "1000"]);
+    let pid = process.pid();
+    let ended = Records::connect(1);
+    // A title is cut and a program may change it: what is in /proc is better, while the program runs.
+    world.auditd.send(Records::connect(1).pid(pid).text());
+    eventually("the arguments", || (root.event_of(pid).ok()?["Args"] == proc).then_some(()));
+    world.auditd.send(Records::execve(&["what", "it was", ""]).pid(pid).text());
+    eventually("a visit", || {
+        let event = root.event_of(pid).ok().filter(|event| event["EventType"] == "execve")?;
+        (event["Args"] == json!(["what", "it was", ""]) && event.get("StartTime").is_some()).then_some(())
+    });
+    world.auditd.send(ended.text());
+    assert_eq!(root.wait_for_event_of(ended.pid)["Args"], json!(["client"]));
+}
+
+#[test]
+fn an_ended_process_is_told_from_its_events() {
+    let Some(mut world) = World::start("") else { return };
+    let ended = Records::socket();
+    world.auditd.send(ended.text());
+    let event = world.root().wait_for_event_of(ended.pid);
+    assert_eq!(event["Running"], false);
+    for unknown in ["StartTime", "Unit", "CGroup", "Args", "ProcCmdLine"] {
+        assert!(event.get(unknown).is_none(), "{unknown}");
+    }
+}
+
+#[test]
+fn a_pid_that_comes_again_is_another_process() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let old = Process::start();
+    let pid = old.pid();
+    for records in [Records::connect(1), Records::connect(2), Records::socket()] {
+        world.auditd.send(records.pid(pid).text());
+    }
+    let of_pid = || root.find(&[("Pid", "u", &pid.to_string())]).unwrap().0;
+    let rows = eventually("both events of the old process", || {
+        let rows = of_pid();
+        (rows.len() == 2 && rows.iter().all(|row| row.get("StartTime").is_some())).then_some(rows)
+    });
+    assert_eq!((&rows[1]["EventType"], &rows[1]["Count"]), (&json!("connect"), &json!(2)));
+    let old_start = rows[0]["StartTime"].as_u64().unwrap();
+    drop(old);
+    let new = Process::start_with(pid);
+    world.auditd.send(Records::connect(3).pid(pid).text());
+    let rows = eventually("the new process alone", || {
+        let rows = of_pid();
+        (rows.len() == 1 && rows[0]["StartTime"] == new.start_time()).then_some(rows)
+    });
+    assert!(new.start_time() > old_start);
+    assert_eq!((&rows[0]["DstPort"], &rows[0]["Count"]), (&json!(3), &json!(1)), "nothing of the old one's");
+}
+
+#[test]
+fn a_pid_that_comes_again_is_another_process_than_one_nobody_saw_alive() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let old = Process::start();
+    let pid = old.pid();
+    drop(old);
+    let ended = Records::socket().pid(pid);
+    world.auditd.send(ended.text());
+    let event = root.wait_for_event_of(pid);
+    assert!(event.get("StartTime").is_none() || event["Running"] == false);
+    // Audit's clock and that of a process's start agree to a tenth of a second.
+    sleep(Duration::from_millis(300));
+    let new = Process::start_with(pid);
+    world.auditd.send(Records::connect(1).pid(pid).text());
+    eventually("the new process alone", || {
+        let rows = root.find(&[("Pid", "u", &pid.to_string())]).unwrap().0;
+        (rows.len() == 1 && rows[0]["StartTime"] == new.start_time()).then_some(())
+    });
+}
+
+#[test]
+fn a_late_event_is_not_the_new_processs() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let before = Records::socket();
+    sleep(Duration::from_millis(300));
+    let new = Process::start();
+    world.auditd.send(before.pid(new.pid()).text());
+    let event = root.wait_for_event_of(new.pid());
+    sleep(Duration::from_millis(200));
+    assert_eq!(root.event_of(new.pid()).unwrap(), event);
+    for unknown in ["StartTime", "CGroup", "Args", "Running"] {
+        assert!(event.get(unknown).is_none(), "{unknown}");
+    }
+}
