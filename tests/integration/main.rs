@@ -13,6 +13,7 @@ mod answers;
 mod bounds;
 mod golden;
 mod lifecycle;
+mod polkit;
 mod processes;
 mod properties;
 mod service;

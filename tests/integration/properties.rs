@@ -287,9 +287,7 @@ fn another_parser_reads_the_same() {
                 _ => Kind::Other,
             };
             assert_eq!(ours.kind, kind, "{shown}");
-            let field = |name: &str| {
-                (&theirs.body).into_iter().find(|(key, _)| key.to_string() == name).map(|(_, value)| value)
-            };
+            let field = |name: &str| (&theirs.body).into_iter().find(|(key, _)| *key == *name).map(|(_, value)| value);
             let mut compare = |name: &'static str, value: Value<'_>| {
                 assert!(agrees(value, field(name)), "{name} in {shown}: {:?}", field(name));
                 *met.entry(name).or_default() += usize::from(field(name).is_some());
