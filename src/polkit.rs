@@ -14,11 +14,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header, Type};
 use zbus::names::{UniqueName, WellKnownName};
@@ -36,8 +39,11 @@ const INTERACTIVE_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// (`max_replies_per_connection` of dbus-daemon's system bus).
 const MAX_CHECKS: usize = 64;
 
-/// Those of one user, so that nobody takes all the places with prompts that are never answered.
-const MAX_CHECKS_OF_USER: usize = 8;
+/// Interactive ones among them: prompts that nobody answers keep no other check waiting.
+const MAX_PROMPTS: usize = 32;
+
+/// Those of one user, so that nobody takes all of them.
+const MAX_PROMPTS_OF_USER: usize = 8;
 
 /// What is passed on of an error of polkit's, in characters.
 const MAX_ERROR: usize = 300;
@@ -106,7 +112,7 @@ pub enum Reason {
     NoPolkit,
     /// Neither polkit nor, where one was asked, a person answered in this time.
     TimedOut(Duration),
-    /// Too many checks are waiting already.
+    /// Too many prompts are open already.
     TooMany,
     /// Polkit, or the bus, gave an error or an answer that makes no sense.
     Failed(String),
@@ -157,8 +163,8 @@ impl fmt::Display for Refusal {
             ),
             Reason::TooMany => write!(
                 f,
-                "too many calls wait already for polkit to say whether they may {deed} ({id}): answer the prompts that \
-                 are open; if there are none polkit hangs, restart it (systemctl restart polkit)"
+                "too many calls wait already for somebody to authenticate, this time to {deed} ({id}): answer the prompts \
+                 that are open, or wait until they end, then call again"
             ),
             Reason::Failed(error) => write!(
                 f,
@@ -172,10 +178,24 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// The way to polkit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Polkit {
-    checks: AtomicU64,
-    places: Arc<Places>,
+    last_id: AtomicU64,
+    checks: Arc<Semaphore>,
+    prompts: Arc<Prompts>,
+    /// Answers that polkit owes for longer than it may think. While there are any it hangs, and is not waited for again.
+    overdue: Arc<AtomicUsize>,
+}
+
+impl Default for Polkit {
+    fn default() -> Self {
+        Self {
+            last_id: AtomicU64::new(0),
+            checks: Arc::new(Semaphore::new(MAX_CHECKS)),
+            prompts: Arc::default(),
+            overdue: Arc::default(),
+        }
+    }
 }
 
 impl Polkit {
@@ -213,11 +233,18 @@ impl Polkit {
         let subject = Subject::new_for_message_header(header).map_err(|error| Reason::Failed(error.to_string()))?;
         let caller = header.sender().ok_or_else(|| Reason::Failed("the message has no sender".to_owned()))?.to_owned();
 
+        if self.overdue.load(Ordering::Relaxed) > 0 {
+            return Err(Reason::TimedOut(LIMIT));
+        }
         // Watched first, then asked for: there is no moment at which it can leave unseen.
         let mut departure = departure(connection, &caller).await.map_err(failed)?;
         let bus = DBusProxy::new(connection).await.map_err(failed)?;
         let uid = bus.get_connection_unix_user(caller.clone().into()).await.map_err(|_| Reason::CallerGone)?;
-        let place = self.places.take(uid).ok_or(Reason::TooMany)?;
+        let prompt = match interactive {
+            true => Some(self.prompts.take(uid).ok_or(Reason::TooMany)?),
+            false => None,
+        };
+        let turn = timeout(LIMIT, self.checks.clone().acquire_owned()).await.map_err(|_| Reason::TimedOut(LIMIT))?;
 
         let authority = AuthorityProxy::builder(connection).cache_properties(CacheProperties::No);
         let authority = authority.build().await.map_err(failed)?;
@@ -225,11 +252,11 @@ impl Polkit {
             true => (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, INTERACTIVE_LIMIT),
             false => (CheckAuthorizationFlags::empty(), LIMIT),
         };
-        let cancellation_id = self.checks.fetch_add(1, Ordering::Relaxed).to_string();
+        let cancellation_id = self.last_id.fetch_add(1, Ordering::Relaxed).to_string();
         let mut answer = Box::pin({
             let (authority, cancellation_id) = (authority.clone(), cancellation_id.clone());
             async move {
-                let _place = place;
+                let _held = (turn, prompt);
                 let details = HashMap::new();
                 authority.check_authorization(&subject, action.id(), &details, flags, &cancellation_id).await
             }
@@ -242,13 +269,20 @@ impl Polkit {
                 return if there == Ok(true) { Ok(()) } else { Err(Reason::CallerGone) };
             }
             _ = departure.next() => Reason::CallerGone,
-            () = tokio::time::sleep(limit) => Reason::TimedOut(limit),
+            () = sleep(limit) => Reason::TimedOut(limit),
         };
-        // The question is not dropped: a message that is sent half way would end the connection. And its place is taken
-        // until polkit answered, so that one that hangs does not make questions pile up.
+        // The question is not dropped: a message that is sent half way would end the connection. And it counts as under
+        // way until polkit answered, so that one that hangs does not make questions pile up.
+        let grace = if doubt == Reason::TimedOut(LIMIT) { Duration::ZERO } else { LIMIT };
+        let overdue = self.overdue.clone();
         tokio::spawn(async move {
             let cancelled = authority.inner().call_noreply("CancelCheckAuthorization", &cancellation_id);
-            let _ = tokio::join!(biased; answer, cancelled);
+            let mut settled = pin!(async { tokio::join!(biased; answer, cancelled) });
+            if timeout(grace, &mut settled).await.is_err() {
+                overdue.fetch_add(1, Ordering::Relaxed);
+                let _ = settled.await;
+                overdue.fetch_sub(1, Ordering::Relaxed);
+            }
         });
         Err(doubt)
     }
@@ -301,39 +335,36 @@ fn shorten(text: &str) -> String {
     text.chars().take(MAX_ERROR).collect()
 }
 
-/// Who has how many checks under way. The lock is std's, held for one count.
+/// Who has how many prompts open. The lock is std's, held for one count.
 #[derive(Debug, Default)]
-struct Places(Mutex<HashMap<u32, usize>>);
+struct Prompts(Mutex<HashMap<u32, usize>>);
 
-impl Places {
-    fn take(self: &Arc<Self>, uid: u32) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.values().sum::<usize>() >= MAX_CHECKS {
+impl Prompts {
+    fn take(self: &Arc<Self>, uid: u32) -> Option<Prompt> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = open.get(&uid).copied().unwrap_or(0);
+        if open.values().sum::<usize>() >= MAX_PROMPTS || of_user >= MAX_PROMPTS_OF_USER {
             return None;
         }
-        let of_user = taken.entry(uid).or_default();
-        if *of_user >= MAX_CHECKS_OF_USER {
-            return None;
-        }
-        *of_user += 1;
-        Some(Place { places: self.clone(), uid })
+        open.insert(uid, of_user + 1);
+        Some(Prompt { prompts: self.clone(), uid })
     }
 }
 
-/// Held while a check is under way.
+/// Held while an interactive check is under way.
 #[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
+struct Prompt {
+    prompts: Arc<Prompts>,
     uid: u32,
 }
 
-impl Drop for Place {
+impl Drop for Prompt {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_user) = taken.get_mut(&self.uid) {
+        let mut open = self.prompts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_user) = open.get_mut(&self.uid) {
             *of_user -= 1;
             if *of_user == 0 {
-                taken.remove(&self.uid);
+                open.remove(&self.uid);
             }
         }
     }
@@ -384,17 +415,17 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
-        let places = Arc::new(Places::default());
-        let mut held: Vec<Place> = std::iter::from_fn(|| places.take(1)).collect();
-        assert_eq!(held.len(), MAX_CHECKS_OF_USER);
-        held.extend((2..1000).filter_map(|uid| places.take(uid)));
-        assert_eq!(held.len(), MAX_CHECKS);
-        held.pop();
-        held.push(places.take(0).unwrap());
-        assert!(places.take(0).is_none());
-        held.clear();
-        assert!(places.0.lock().unwrap().is_empty());
+    fn prompts_are_bounded_and_end() {
+        let prompts = Arc::new(Prompts::default());
+        let mut open: Vec<Prompt> = std::iter::from_fn(|| prompts.take(1)).collect();
+        assert_eq!(open.len(), MAX_PROMPTS_OF_USER);
+        open.extend((2..1000).filter_map(|uid| prompts.take(uid)));
+        assert_eq!(open.len(), MAX_PROMPTS);
+        open.pop();
+        open.push(prompts.take(0).unwrap());
+        assert!(prompts.take(0).is_none());
+        open.clear();
+        assert!(prompts.0.lock().unwrap().is_empty());
     }
 
     #[test]
@@ -415,7 +446,7 @@ mod tests {
             (Reason::NoPolkit, "systemctl start polkit"),
             (Reason::TimedOut(LIMIT), "systemctl restart polkit"),
             (Reason::TimedOut(INTERACTIVE_LIMIT), "call again"),
-            (Reason::TooMany, "systemctl restart polkit"),
+            (Reason::TooMany, "prompts"),
             (Reason::Failed("a reason".to_owned()), "a reason"),
         ];
         for (reason, remedy) in reasons {

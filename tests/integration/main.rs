@@ -16,6 +16,7 @@ mod events;
 mod golden;
 mod layers;
 mod lifecycle;
+mod polkit;
 mod processes;
 mod properties;
 mod service;

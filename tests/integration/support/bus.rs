@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Client, Namespace, User};
+use super::{Client, Namespace, POLKIT_BUS_POLICY, User};
 
 /// A real `dbus-daemon` with our policy, and a folder that every user can look into.
 pub(crate) struct PrivateBus {
@@ -27,12 +27,16 @@ const CONFIG: &str = r#"<busconfig><type>system</type><listen>unix:path=DIR/bus<
 impl PrivateBus {
     /// A bus with our policy.
     pub(crate) fn start() -> Self {
-        Self::with_policies(&[])
+        Self::new(&[])
     }
 
-    /// A bus with our policy and these of the machine, as polkit's
-    /// `/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf`.
-    pub(crate) fn with_policies(policies: &[&str]) -> Self {
+    /// A bus with our policy and polkit's, on which calls that change the kernel's rules may be allowed: so whatever runs
+    /// there has no power over those of the machine.
+    pub(crate) fn with_polkit() -> Self {
+        Self::new(&[POLKIT_BUS_POLICY])
+    }
+
+    fn new(policies: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let conf = folder.path().join("conf");
@@ -45,6 +49,7 @@ impl PrivateBus {
         fs::write(&config, CONFIG.replace("DIR", folder.path().to_str().unwrap())).unwrap();
 
         let namespace = Namespace::new(folder.path());
+        let namespace = if policies.is_empty() { namespace } else { namespace.powerless() };
         let mut daemon = namespace
             .command("dbus-daemon")
             .arg(format!("--config-file={}", config.display()))

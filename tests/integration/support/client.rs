@@ -174,7 +174,8 @@ impl Client {
     }
 }
 
-fn reply(output: &Output) -> Result<Value, CallError> {
+/// What a call of busctl came to.
+pub(super) fn reply(output: &Output) -> Result<Value, CallError> {
     let log = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         return Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null));

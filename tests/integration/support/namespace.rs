@@ -13,14 +13,18 @@ pub(crate) const AUDIT_GROUP: u32 = 60_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Namespace {
     binds: Vec<(PathBuf, PathBuf)>,
+    powerless: bool,
 }
 
 impl Namespace {
-    /// With an account database of the test's own in `folder`: root, nobody and every [`User`].
+    /// With an account database of the test's own in `folder`: root, nobody, polkitd and every [`User`].
     pub(crate) fn new(folder: &Path) -> Self {
         let (passwd, group) = (folder.join("passwd"), folder.join("group"));
         let mut users = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n".to_owned();
         let mut groups = "root:x:0:\nnogroup:x:65534:\n".to_owned();
+        // Whom polkitd becomes.
+        users.push_str("polkitd:x:59999:59999::/:/bin/false\n");
+        groups.push_str("polkitd:x:59999:\n");
         for user in User::ALL {
             let (name, uid) = (user.name(), user.uid());
             users.push_str(&format!("{name}:x:{uid}:{uid}::/:/bin/false\n"));
@@ -39,12 +43,23 @@ impl Namespace {
         self
     }
 
+    /// Whatever runs in it cannot change the kernel's audit rules, root neither.
+    #[must_use]
+    pub(crate) fn powerless(mut self) -> Self {
+        self.powerless = true;
+        self
+    }
+
     /// A program in this namespace. It ends with the test.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         const BIND: &str =
             "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" || exit; shift 2; done; shift; exec \"$@\"";
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "-m", "--propagation", "private", "sh", "-c", BIND, "sh"]);
+        command.args(["--pdeathsig", "KILL"]);
+        if self.powerless {
+            command.args(["--inh-caps=-audit_control", "--bounding-set=-audit_control"]);
+        }
+        command.args(["unshare", "-m", "--propagation", "private", "sh", "-c", BIND, "sh"]);
         for (own, place) in &self.binds {
             command.arg(own).arg(place);
         }

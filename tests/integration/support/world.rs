@@ -24,12 +24,17 @@ impl World {
         }
         let mut bus = PrivateBus::start();
         bus.set_namespace(more);
+        Some(Self::on(bus, config))
+    }
+
+    /// The same on this bus.
+    pub(crate) fn on(bus: PrivateBus, config: &str) -> Self {
         let socket = bus.folder().join("audispd_events");
         let mut auditd = FakeAuditd::at(&socket);
         auditd.start();
         let daemon = Daemon::start(&bus, &format!("socket = '{}'\n{config}", socket.display()));
         auditd.accept();
-        Some(Self { daemon, auditd, bus })
+        Self { daemon, auditd, bus }
     }
 
     /// Root's client.
