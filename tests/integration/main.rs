@@ -11,7 +11,10 @@
 
 mod answers;
 mod bounds;
+mod contract;
+mod events;
 mod golden;
+mod layers;
 mod lifecycle;
 mod polkit;
 mod processes;
