@@ -40,7 +40,8 @@ const MANY_EVENTS: u64 = 100;
 /// Rules named in a message; there are up to 14.
 const MAX_NAMED: usize = 3;
 
-/// Debian leaves it to `systemctl`, which Fedora's unit refuses to (`RefuseManualStop`) and which has helpers for it.
+/// Works where `systemctl restart` is refused, too: Fedora's unit says `RefuseManualStop`, and its `service` has a way
+/// round that of auditd's own.
 const RESTART: &str = "service auditd restart";
 
 /// All that is known.
@@ -84,7 +85,11 @@ pub struct Link {
 impl Link {
     /// Whether there is no connection, or one on which nothing comes.
     fn is_fruitless(&self) -> bool {
-        self.connected.is_none_or(|(since, lines)| lines == 0 && since >= QUIET)
+        self.connected.is_none_or(|(since, lines)| lines == 0 && (since >= QUIET || self.is_dismissed()))
+    }
+
+    fn is_dismissed(&self) -> bool {
+        self.dismissed >= MANY_DISMISSALS
     }
 }
 
@@ -362,10 +367,12 @@ fn socket(link: &Link, quiet_for_a_reason: bool) -> Option<Finding> {
             let seconds = since.as_secs();
             return held(Severity::Warning, format!("connected to auditd for {seconds} seconds, and nothing arrived"));
         }
+        // It may be one more that is about to be closed.
+        Some((_, 0)) if link.is_dismissed() => {}
         Some(_) => return None,
         None => {}
     }
-    if link.dismissed >= MANY_DISMISSALS {
+    if link.is_dismissed() {
         return held(
             Severity::Error,
             format!("auditd closed the last {} connections before anything arrived", link.dismissed),

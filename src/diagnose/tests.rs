@@ -279,6 +279,22 @@ const CASES: &[Case] = &[
         &["error socket-held"],
         "the last 3 connections",
     ),
+    (
+        |f| {
+            f.link.connected = Some((Duration::from_millis(1), 0));
+            f.link.dismissed = 3;
+        },
+        &["error socket-held"],
+        "the last 3 connections",
+    ),
+    (
+        |f| {
+            f.link.connected = Some((Duration::from_millis(1), 1));
+            f.link.dismissed = 3;
+        },
+        &[],
+        "",
+    ),
     // Just started, or between two attempts.
     (
         |f| {

@@ -11,6 +11,7 @@
 
 mod answers;
 mod bounds;
+mod diagnose;
 mod golden;
 mod lifecycle;
 mod polkit;
