@@ -3,12 +3,12 @@
 #   make run      the service on this machine's own audit events, in the foreground
 #   make test     all tests, those of booted machines included
 #   make check    all tests but those of booted machines
-#   make bench    speed, side by side with the peers
+#   make bench    speed, side by side with a peer; make bench-rules: what the kernel rules cost
 #   make lint     formatting and lints
 #
 # make install, uninstall, deb, rpm, test-vm: packaging/install.mk
 
-.PHONY: run test check bench lint setup
+.PHONY: run test check bench bench-rules lint
 
 run:
 	scripts/setup run
@@ -23,6 +23,10 @@ check:
 
 bench:
 	cargo bench --locked --bench stream
+
+bench-rules:
+	scripts/setup run
+	scripts/bench-rules
 
 lint:
 	cargo fmt --check

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use zbus::wire::Signature;
 use zbus::{Type, Variant};
 
-use crate::event::{Event, Outcome, error_name};
+use crate::event::{Args, Event, Outcome, error_name};
 use crate::process::{Entry, Process, user_name};
 use crate::record::{Address, Family};
 
@@ -202,7 +202,9 @@ impl Row {
         let exe = subject.exe.as_deref().or_else(|| process?.exe.as_deref());
         self.add_path("ProcPath", "ProcPathRaw", exe);
         let own = event.args.as_ref();
-        let args = own.filter(|args| args.from_execve).or_else(|| process?.args.as_ref()).or(own);
+        // By the time of the visit the process may have started another program: then its title was another one.
+        let same = |args: &&Args| own.is_none_or(|title| title.are_beginning_of(args));
+        let args = own.filter(|args| args.from_execve).or_else(|| process?.args.as_ref().filter(same)).or(own);
         let args: Option<Vec<String>> = args.map(|args| args.iter().map(|arg| text(arg).0).collect());
         self.add("ProcCmdLine", args.as_ref().map(|args| args.join(" ")));
         self.add("Args", args);

@@ -132,6 +132,13 @@ impl Args {
         self.joined.strip_suffix(b"\0").unwrap_or_default().split(|&byte| byte == 0)
     }
 
+    /// Whether these are the beginning of the `whole` arguments, perhaps cut in the middle of one.
+    #[must_use]
+    pub fn are_beginning_of(&self, whole: &Self) -> bool {
+        let own = self.joined.strip_suffix(b"\0").unwrap_or_default();
+        whole.joined.starts_with(own)
+    }
+
     /// Their size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -184,5 +191,24 @@ impl Event {
             + address
             + self.args.as_ref().map_or(0, Args::size)
             + self.keys.iter().map(|key| size_of::<Bytes>() + key.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_beginning_of_its_own_arguments_only() {
+        let args = |joined: &str| Args::from_nul_terminated(joined.into(), false).unwrap();
+        let whole = args("/bin/sh\0-c\0sleep 100\0");
+        for (title, expected) in [
+            ("/bin/sh\0-c\0sleep 100\0", true),
+            ("/bin/sh\0-c\0sleep 100", true),
+            ("/bin/sh\0-c\0sle", true),
+            ("/bin/bash", false),
+        ] {
+            assert_eq!(args(title).are_beginning_of(&whole), expected, "{title:?}");
+        }
     }
 }

@@ -178,6 +178,7 @@ impl Service {
                 self.load_rules().await;
             }
         }
+        self.state.changed.notify(usize::MAX);
         info!("the configuration was read again");
     }
 
