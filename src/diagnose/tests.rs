@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::plugin::Wanted;
 use super::*;
-use crate::rules::{Key, Machine, Rule, RuleSet, Scope, Status};
+use crate::rules::{Enabled, Key, Machine, Needs, Rule, RuleSet, Scope, State, Status};
 
 const SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd_events", "/var/run/audispd_events"];
 
