@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::plugin::Wanted;
 use super::*;
-use crate::rules::{Key, Machine, Rule, RuleSet, Scope, Status};
+use crate::rules::{Enabled, Key, Machine, Needs, Rule, RuleSet, Scope, State, Status};
 
 const SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd_events", "/var/run/audispd_events"];
 
@@ -278,6 +278,22 @@ const CASES: &[Case] = &[
         },
         &["error socket-held"],
         "the last 3 connections",
+    ),
+    (
+        |f| {
+            f.link.connected = Some((Duration::from_millis(1), 0));
+            f.link.dismissed = 3;
+        },
+        &["error socket-held"],
+        "the last 3 connections",
+    ),
+    (
+        |f| {
+            f.link.connected = Some((Duration::from_millis(1), 1));
+            f.link.dismissed = 3;
+        },
+        &[],
+        "",
     ),
     // Just started, or between two attempts.
     (

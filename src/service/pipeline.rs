@@ -1,6 +1,6 @@
 //! The reader's thread, the visitor's thread, and the queues behind them.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -43,6 +43,7 @@ impl Pipeline {
             read: read.clone(),
             rule_changes: 0,
             blamed: None,
+            absent: false,
             before: Before::of(state),
         };
         let visit = {
@@ -74,6 +75,8 @@ struct Reader {
     rule_changes: u64,
     /// The process that was last named for removing one.
     blamed: Option<u32>,
+    /// It was told that auditd is not there.
+    absent: bool,
     before: Before,
 }
 
@@ -166,19 +169,14 @@ impl Reader {
         }
         self.blamed = subject.pid;
         let exe = subject.exe.as_deref().map_or("unknown".to_owned(), |exe| crate::dbus::wire::text(exe).0);
-        warn!(
-            auid = subject.auid,
-            pid = subject.pid,
-            exe,
-            "somebody removed an audit rule of ours. It is not put back: \
-             'opensnitch-auditctl rules add' does that"
-        );
+        warn!(auid = subject.auid, pid = subject.pid, exe, "somebody removed an audit rule of ours");
     }
 
     fn tell(&mut self, happening: &Happening) {
         match happening {
             Happening::Connected(socket) => {
                 info!(socket = %socket.display(), "connected to auditd");
+                self.absent = false;
                 self.state.connected();
             }
             Happening::Disconnected(reason) => {
@@ -190,6 +188,13 @@ impl Reader {
             }
             Happening::Unreachable(refused) => {
                 self.state.refused(refused.iter().map(|(socket, error)| (socket.clone(), error.kind())).collect());
+                // A restart of auditd has both: it makes no difference whether its socket is there while nobody listens.
+                let is_absent =
+                    |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+                let absent = refused.iter().all(|(_, error)| is_absent(error));
+                if std::mem::replace(&mut self.absent, absent) && absent {
+                    return;
+                }
                 let reasons: Vec<String> =
                     refused.iter().map(|(socket, error)| format!("{}: {error}", socket.display())).collect();
                 warn!(

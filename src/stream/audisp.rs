@@ -213,7 +213,7 @@ impl Audisp {
             }
         }
         self.state = State::Waiting(Instant::now() + self.next_backoff(), watch.ok());
-        let reasons: Vec<ErrorKind> = refused.iter().map(|(_, error)| reason(error)).collect();
+        let reasons: Vec<ErrorKind> = refused.iter().map(|(_, error)| error.kind()).collect();
         if reasons == self.told {
             return None;
         }
@@ -233,14 +233,6 @@ impl Audisp {
             self.backoff = MIN_BACKOFF;
         }
         Ok(None)
-    }
-}
-
-/// What an error says about auditd: it makes no difference whether its socket is there while nobody listens.
-fn reason(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => ErrorKind::NotFound,
-        other => other,
     }
 }
 

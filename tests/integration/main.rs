@@ -12,6 +12,7 @@
 mod answers;
 mod bounds;
 mod contract;
+mod diagnose;
 mod events;
 mod golden;
 mod layers;

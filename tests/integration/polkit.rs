@@ -203,7 +203,11 @@ fn a_prompt_without_an_answer_stops_nobody_else() {
     // Nobody waits for the answer any more: the prompt goes away.
     call.leave();
     eventually("the end of the prompt", || (agent.cancelled() == 1).then_some(()));
-    assert!(court.asks_for_event(User::Bob, false).call().is_ok());
+    // An agent that is deaf to that, too, does not make polkit one that hangs.
+    let later = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < later {
+        assert!(court.asks_for_event(User::Bob, false).call().is_ok());
+    }
 }
 
 #[test]

@@ -98,14 +98,14 @@ fn arguments_come_from_the_best_source() {
     let proc = json!(["sleep", "1000"]);
     let pid = process.pid();
     let ended = Records::connect(1);
-    // A title is cut: what it is the beginning of, and only that, is the same program's.
-    let title = |hex: &str| Records::connect(1).pid(pid).text().replace("\"client\"", hex);
-    world.auditd.send(title("736C65657000313030"));
+    // A title is cut: what is in /proc is better, while the program runs.
+    world.auditd.send(Records::connect(1).pid(pid).title("sleep\x001").text());
     eventually("the arguments", || (root.event_of(pid).ok()?["Args"] == proc).then_some(()));
-    world.auditd.send(title("736C65657000323030"));
+    // The process had another program then: what is in /proc now is that one's.
+    world.auditd.send(Records::connect(2).pid(pid).title("sh\x00-c").text());
     eventually("a visit", || {
-        let event = root.event_of(pid).ok().filter(|event| event["Count"] == 2)?;
-        (event["Args"] == json!(["sleep", "200"]) && event.get("StartTime").is_some()).then_some(())
+        let event = root.event_of(pid).ok().filter(|event| event["DstPort"] == 2)?;
+        (event["Args"] == json!(["sh", "-c"]) && event.get("StartTime").is_some()).then_some(())
     });
     world.auditd.send(Records::execve(&["what", "it was", ""]).pid(pid).text());
     eventually("a visit", || {

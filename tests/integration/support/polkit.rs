@@ -87,7 +87,7 @@ pub(crate) enum Person {
     Refuses,
     /// Closes the prompt.
     Dismisses,
-    /// Is away.
+    /// Is away; and the agent itself answers nothing any more.
     Hangs,
 }
 
@@ -184,8 +184,11 @@ impl Answers {
         }
     }
 
-    fn cancel_authentication(&self, cookie: String) {
+    async fn cancel_authentication(&self, cookie: String) {
         self.prompts.cancelled.lock().unwrap_or_else(PoisonError::into_inner).insert(cookie);
+        if self.person == Person::Hangs {
+            std::future::pending().await
+        }
     }
 }
 
