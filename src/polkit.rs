@@ -145,6 +145,11 @@ impl fmt::Display for Refusal {
                 "the caller left the bus before it was known whether it may {deed} ({id}): stay connected until the \
                  answer comes"
             ),
+            Reason::NoPolkit if self.action == Action::ReadAllEvents => write!(
+                f,
+                "polkit is not there, and without it only root and the group opensnitch-audit may {deed} ({id}): call as \
+                 one of them, or install polkitd and start it (systemctl start polkit)"
+            ),
             Reason::NoPolkit => write!(
                 f,
                 "polkit is not there, and without it nobody may {deed} ({id}), root neither: install polkitd, start it \
@@ -288,13 +293,17 @@ impl Polkit {
     }
 }
 
-/// Whether polkit is on the bus, or the bus would start it.
+/// Whether polkit is on the bus. One that the bus can start is started: whether it can is not known before, since its unit
+/// may be masked or broken.
 pub async fn is_there(connection: &Connection) -> bool {
     let Ok(bus) = DBusProxy::new(connection).await else { return false };
-    if bus.name_has_owner(WellKnownName::from_static_str_unchecked(NAME).into()).await == Ok(true) {
+    let name = WellKnownName::from_static_str_unchecked(NAME);
+    if bus.name_has_owner(name.clone().into()).await == Ok(true) {
         return true;
     }
-    bus.list_activatable_names().await.is_ok_and(|names| names.iter().any(|name| name.as_str() == NAME))
+    // In a task of its own: a message that is sent half way would end the connection.
+    let started = tokio::spawn(async move { bus.start_service_by_name(name, 0).await.is_ok() });
+    matches!(timeout(LIMIT, started).await, Ok(Ok(true)))
 }
 
 /// Yields once the caller is gone. A unique name comes once and never again.

@@ -71,9 +71,10 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
+impl Error {
+    /// A refusal, and to what it was.
+    pub(super) fn refused(refusal: &Refusal, what: &str) -> Self {
+        let message = format!("{what}: {refusal}");
         match refusal.reason {
             Reason::InteractionRequired => Self::InteractionRequired(message),
             Reason::TooMany => Self::LimitsExceeded(message),

@@ -52,6 +52,16 @@ impl Audit {
         caller.sight
     }
 
+    async fn may_change_rules(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        action: Action,
+    ) -> Result<(), Error> {
+        let refused = self.polkit.authorize(connection, header, action).await;
+        refused.map_err(|refusal| Error::refused(&refusal, "the audit rules stay as they are"))
+    }
+
     /// Changes the kernel's rules, away from the bus's own threads.
     async fn change_rules(
         &self,
@@ -111,7 +121,8 @@ impl Audit {
             ))
         })?;
         if !caller.sight.allows(&entry.event) {
-            self.polkit.authorize(connection, &header, Action::ReadAllEvents).await?;
+            let refused = self.polkit.authorize(connection, &header, Action::ReadAllEvents).await;
+            refused.map_err(|refusal| Error::refused(&refusal, &format!("process {pid} belongs to another user")))?;
         }
         let row = spawn_blocking(move || Row::new(&entry.event, Context::of(&entry, entry_is_running(&entry))));
         row.await.map_err(|_| stopping())
@@ -167,7 +178,7 @@ impl Audit {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let _caller = self.calls.enter(connection, &header).await?;
-        self.polkit.authorize(connection, &header, Action::AddRules).await?;
+        self.may_change_rules(connection, &header, Action::AddRules).await?;
         let added = self.change_rules(|state| {
             if !state.keeper.is_enabled()? {
                 return Err(Error::AuditUnavailable(
@@ -189,7 +200,7 @@ impl Audit {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
         let _caller = self.calls.enter(connection, &header).await?;
-        self.polkit.authorize(connection, &header, Action::DeleteRules).await?;
+        self.may_change_rules(connection, &header, Action::DeleteRules).await?;
         let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
         info!(deleted, "audit rules were deleted by a call");
         Ok(deleted)

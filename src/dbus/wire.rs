@@ -204,7 +204,7 @@ impl Row {
         let own = event.args.as_ref();
         // By the time of the visit the process may have started another program: then its title was another one.
         let same = |args: &&Args| own.is_none_or(|title| title.are_beginning_of(args));
-        let args = own.filter(|args| args.from_execve).or_else(|| process?.args.as_ref().filter(same)).or(own);
+        let args = own.filter(|args| args.whole).or_else(|| process?.args.as_ref().filter(same)).or(own);
         let args: Option<Vec<String>> = args.map(|args| args.iter().map(|arg| text(arg).0).collect());
         self.add("ProcCmdLine", args.as_ref().map(|args| args.join(" ")));
         self.add("Args", args);

@@ -143,7 +143,7 @@ impl<'a> Parts<'a> {
     fn args(&mut self) -> (Option<Args>, u64) {
         if self.chunks.is_empty() {
             let title = self.proctitle.and_then(Value::text);
-            return (title.and_then(|title| Args::from_nul_terminated(title.into_owned(), false)), 0);
+            return (title.and_then(|title| Args::from_title(title.into_owned(), false)), 0);
         }
         self.chunks.sort_by_key(|chunk| (chunk.argument, chunk.chunk));
         self.chunks.dedup_by_key(|chunk| (chunk.argument, chunk.chunk));

@@ -110,21 +110,32 @@ pub struct File {
 pub struct Args {
     /// Each argument with a NUL behind it, as in `/proc/PID/cmdline`; an argument itself holds none.
     joined: Bytes,
-    /// Whether they are the whole vector of an EXECVE; else the first 128 bytes of the process title.
-    pub from_execve: bool,
+    /// Whether they are the whole vector; else the first 128 bytes of the process's title.
+    pub whole: bool,
 }
 
 impl Args {
     /// From arguments each with a NUL behind it; the last one's may be missing.
     #[must_use]
-    pub fn from_nul_terminated(mut joined: Vec<u8>, from_execve: bool) -> Option<Self> {
+    pub fn from_nul_terminated(mut joined: Vec<u8>, whole: bool) -> Option<Self> {
         if joined.is_empty() {
             return None;
         }
         if joined.last() != Some(&0) {
             joined.push(0);
         }
-        Some(Self { joined: joined.into(), from_execve })
+        Some(Self { joined: joined.into(), whole })
+    }
+
+    /// From a process's title, as audit or `/proc/PID/cmdline` has it. A program that changes its title fills the rest with
+    /// NULs: more than one argument that is empty at the end is taken for that.
+    #[must_use]
+    pub fn from_title(mut title: Vec<u8>, whole: bool) -> Option<Self> {
+        let length = title.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        if title.len() > length + 2 {
+            title.truncate(length);
+        }
+        Self::from_nul_terminated(title, whole)
     }
 
     /// One by one.
@@ -197,6 +208,25 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn padding_of_a_title_is_no_argument() {
+        let table: &[(&str, Option<&[&str]>)] = &[
+            ("a\0b\0", Some(&["a", "b"])),
+            ("a\0b", Some(&["a", "b"])),
+            ("a\0\0", Some(&["a", ""])),
+            ("a\0\0\0", Some(&["a"])),
+            ("title of its own\0\0\0\0\0\0", Some(&["title of its own"])),
+            ("\0\0\0\0", None),
+            ("", None),
+        ];
+        for (title, expected) in table {
+            let args = Args::from_title((*title).into(), true);
+            let args =
+                args.as_ref().map(|args| args.iter().map(|arg| str::from_utf8(arg).unwrap()).collect::<Vec<_>>());
+            assert_eq!(args.as_deref(), *expected, "{title:?}");
+        }
+    }
 
     #[test]
     fn a_title_is_the_beginning_of_its_own_arguments_only() {

@@ -28,9 +28,9 @@ pub struct Process {
     pub unit: Option<Bytes>,
     /// Its arguments at the time of the visit.
     pub args: Option<Args>,
-    /// Its program's file, where it was asked for.
+    /// Its program's file at the time of the visit.
     pub exe: Option<Bytes>,
-    /// Its name, where it was asked for.
+    /// Its name at the time of the visit.
     pub comm: Option<Bytes>,
 }
 

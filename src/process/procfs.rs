@@ -12,19 +12,13 @@ use crate::event::{Args, Bytes, MAX_ARGS_BYTES};
 /// A cgroup's path is at most this long, in bytes (`PATH_MAX`, and the kernel pads no more lines than hierarchies).
 const MAX_CGROUP_BYTES: u64 = 8 * 1024;
 
-/// What to look for beside the start time and the cgroup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// The arguments: no EXECVE gave them.
-    pub(super) args: bool,
-    /// Program and name: the records do not have them (io_uring from a kernel thread).
-    pub(super) exe: bool,
-}
+/// A name has 15 bytes (`TASK_COMM_LEN`), that of a kernel thread with its work some more.
+const MAX_COMM_BYTES: u64 = 64;
 
 /// Visits the process that has this pid now. `None` where there is none, or only a zombie.
 ///
 /// All files are opened below one open folder, so they are one process's even when it ends and the pid comes again.
-pub(super) fn visit(pid: u32, wanted: Wanted) -> Option<Process> {
+pub(super) fn visit(pid: u32) -> Option<Process> {
     let process = process::Process::new(pid.try_into().ok()?).ok()?;
     let start_time = start_time(&process)?;
     let read = |file: &str, limit: u64| {
@@ -33,19 +27,14 @@ pub(super) fn visit(pid: u32, wanted: Wanted) -> Option<Process> {
         Some(bytes)
     };
     let cgroup = read("cgroup", MAX_CGROUP_BYTES).and_then(|lines| cgroup(&lines));
-    let args = wanted.args.then(|| read("cmdline", MAX_ARGS_BYTES as u64)).flatten();
     Some(Process {
         start_time,
         started_at: (boot_time() + Duration::from_micros(start_time)).as_millis().try_into().ok()?,
         unit: cgroup.as_deref().and_then(unit).map(Bytes::from),
         cgroup,
-        args: args.and_then(|args| Args::from_nul_terminated(args, true)),
-        exe: wanted
-            .exe
-            .then(|| process.exe().ok())
-            .flatten()
-            .map(|exe| exe.into_os_string().into_encoded_bytes().into()),
-        comm: wanted.exe.then(|| read("comm", 64)).flatten().map(|comm| comm.trim_ascii_end().into()),
+        args: read("cmdline", MAX_ARGS_BYTES as u64).and_then(|title| Args::from_title(title, true)),
+        exe: process.exe().ok().map(|exe| exe.into_os_string().into_encoded_bytes().into()),
+        comm: read("comm", MAX_COMM_BYTES).map(|comm| comm.trim_ascii_end().into()),
     })
 }
 
@@ -122,14 +111,13 @@ mod tests {
 
     #[test]
     fn our_own_process() {
-        let wanted = Wanted { args: true, exe: true };
-        let process = visit(std::process::id(), wanted).unwrap();
+        let process = visit(std::process::id()).unwrap();
         assert!(process.args.is_some() && process.exe.is_some() && process.comm.is_some());
         assert!(is_running(std::process::id(), Some(process.start_time)));
         assert!(!is_running(std::process::id(), Some(process.start_time + 1)));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let now = u64::try_from(now.as_millis()).unwrap();
         assert!(process.lived_at(now) && !process.lived_at(now - 3_600_000));
-        assert_eq!(visit(u32::MAX, wanted), None);
+        assert_eq!(visit(u32::MAX), None);
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Process;
-use super::procfs::{Wanted, visit};
+use super::procfs::visit;
 use crate::event::Event;
 
 /// How long a visit is good for, as long as that very process runs.
@@ -30,40 +30,32 @@ pub struct Visitor {
 struct Visit {
     at: Instant,
     pidfd: OwnedFd,
-    wanted: Wanted,
     process: Arc<Process>,
 }
 
 impl Visitor {
     /// What `/proc` knows of the process behind an event; `None` where it has ended, or the pid is another's by now.
     pub fn visit(&mut self, event: &Event) -> Option<Arc<Process>> {
-        let process = self.visit_pid(
-            event.subject.pid?,
-            Wanted {
-                args: !event.args.as_ref().is_some_and(|args| args.from_execve),
-                exe: event.subject.exe.is_none(),
-            },
-        )?;
+        let process = self.visit_pid(event.subject.pid?)?;
         process.lived_at(event.id.milliseconds).then_some(process)
     }
 
-    fn visit_pid(&mut self, pid: u32, wanted: Wanted) -> Option<Arc<Process>> {
+    fn visit_pid(&mut self, pid: u32) -> Option<Arc<Process>> {
         self.forget_old();
         if let Some(known) = self.remembered.get(&pid)
-            && (known.wanted == wanted || known.wanted == Wanted { args: true, exe: true })
             && !has_ended(&known.pidfd)
         {
             return Some(known.process.clone());
         }
         let pidfd = pidfd_open(Pid::from_raw(pid.try_into().ok()?)?, PidfdFlags::empty()).ok()?;
-        let process = Arc::new(visit(pid, wanted)?);
+        let process = Arc::new(visit(pid)?);
         if has_ended(&pidfd) {
             // It ended while it was visited: what was read may be of another process with its pid.
             return None;
         }
         let at = Instant::now();
         self.times.push_back((at, pid));
-        self.remembered.insert(pid, Visit { at, pidfd, wanted, process: process.clone() });
+        self.remembered.insert(pid, Visit { at, pidfd, process: process.clone() });
         Some(process)
     }
 
