@@ -25,7 +25,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5 * 60);
 const VERIFY_EVERY: Duration = Duration::from_secs(30);
 
 /// How long after auditd's start our rules are put back: loading the machine's own takes a second or two, more on a slow one.
-const FLUSH_WITHIN: Duration = Duration::from_secs(30);
+const FLUSH_WITHIN: Duration = Duration::from_secs(15);
 
 /// How often that is tried while auditd's own rules are being loaded.
 const RESTORE_EVERY: Duration = Duration::from_secs(1);
