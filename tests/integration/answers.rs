@@ -263,11 +263,11 @@ fn statistics_have_the_names_of_the_contract() {
         "SignalsLost",
         "Reconnects",
         "SerialGaps",
-        "KernelLost",
-        "KernelBacklog",
     ] {
         assert!(statistics[name].is_u64(), "{name}");
     }
+    // The kernel may not tell its own.
+    assert_eq!(statistics.get("KernelLost").is_some(), statistics.get("KernelBacklog").is_some());
     assert_eq!(world.root().property("Version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(world.root().property("Source"), "audisp");
 }

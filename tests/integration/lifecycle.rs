@@ -54,7 +54,7 @@ fn a_signal_stops_it_cleanly_whatever_it_is_doing() {
             let status = world.daemon.wait();
             assert_eq!(status.code(), Some(0), "{signal:?}, {busy}: {status}");
             assert_eq!(world.root().owner_pid("org.opensnitch.Audit"), None);
-            assert!(world.daemon.log().contains("stopped"), "{}", world.daemon.log());
+            world.daemon.wait_for_log("stopped");
         }
     }
 }

@@ -11,8 +11,11 @@
 
 mod answers;
 mod bounds;
+mod contract;
 mod diagnose;
+mod events;
 mod golden;
+mod layers;
 mod lifecycle;
 mod polkit;
 mod processes;

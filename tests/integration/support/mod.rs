@@ -4,8 +4,6 @@
 //! [`Client`] is somebody who calls, [`Listener`] somebody who listens, [`Records`] what auditd says. No two tests
 //! share anything, and nothing of the machine is changed.
 
-#![allow(dead_code, unused_imports, reason = "words for the tests to come")]
-
 mod auditd;
 mod bus;
 mod client;
@@ -28,5 +26,5 @@ pub(crate) use namespace::{AUDIT_GROUP, Namespace};
 pub(crate) use polkit::{Agent, Calling, POLKIT_BUS_POLICY, Person, Polkit, Waiting};
 pub(crate) use records::Records;
 pub(crate) use require::available;
-pub(crate) use wait::{LIMIT, eventually};
+pub(crate) use wait::eventually;
 pub(crate) use world::World;
