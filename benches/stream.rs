@@ -25,7 +25,8 @@ fn main() {
         let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         // Two files are execve arguments of 100 kB and more: nearly all memcpy, they would flatter.
-        files.retain(|file| !["bigarg", "longargs"].iter().any(|name| file.to_string_lossy().contains(name)));
+        let flatters = |file: &Path| ["bigarg", "longargs"].iter().any(|name| file.to_string_lossy().contains(name));
+        files.retain(|file| file.extension().is_some_and(|end| end == "log") && !flatters(file));
         for file in files {
             bytes.extend(fs::read(file).unwrap());
         }

@@ -112,6 +112,8 @@ impl State {
         link.connected = Some((Instant::now(), self.statistics.get(Counter::LinesRead)));
         link.refused.clear();
         drop(link);
+        // Debian's auditd flushes all rules when it starts.
+        self.rules_touched.notify(usize::MAX);
         self.set_source(AUDISP);
     }
 

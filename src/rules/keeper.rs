@@ -10,6 +10,8 @@ use super::{Enabled, Error, Kernel, Listed, Rule, RuleSet, State, Status};
 pub struct Keeper {
     wanted: Mutex<Wanted>,
     loaded: AtomicBool,
+    /// They were loaded by us, and not removed by us since.
+    expected: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -37,13 +39,23 @@ impl Keeper {
     /// Nothing is loaded yet.
     #[must_use]
     pub fn new(set: Option<RuleSet>) -> Self {
-        Self { wanted: Mutex::new(Wanted { set, unsupported: Vec::new() }), loaded: AtomicBool::new(false) }
+        Self {
+            wanted: Mutex::new(Wanted { set, unsupported: Vec::new() }),
+            loaded: AtomicBool::new(false),
+            expected: AtomicBool::new(false),
+        }
     }
 
     /// Whether all our rules were in the kernel when last looked.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Relaxed)
+    }
+
+    /// Whether we loaded them and did not remove them since: that they are not there now is somebody else's doing.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.expected.load(Ordering::Relaxed)
     }
 
     /// Loads what is not loaded yet and returns how many rules that was.
@@ -59,6 +71,7 @@ impl Keeper {
         }
         wanted.unsupported.extend(loaded.unsupported);
         self.loaded.store(true, Ordering::Relaxed);
+        self.expected.store(true, Ordering::Relaxed);
         Ok(loaded.added)
     }
 
@@ -71,6 +84,7 @@ impl Keeper {
         let Some(set) = &wanted.set else { return Ok(0) };
         let deleted = Kernel::open()?.unload(set)?;
         self.loaded.store(false, Ordering::Relaxed);
+        self.expected.store(false, Ordering::Relaxed);
         Ok(deleted)
     }
 

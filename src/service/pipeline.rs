@@ -169,13 +169,7 @@ impl Reader {
         }
         self.blamed = subject.pid;
         let exe = subject.exe.as_deref().map_or("unknown".to_owned(), |exe| crate::dbus::wire::text(exe).0);
-        warn!(
-            auid = subject.auid,
-            pid = subject.pid,
-            exe,
-            "somebody removed an audit rule of ours. It is not put back: \
-             'opensnitch-auditctl rules add' does that"
-        );
+        warn!(auid = subject.auid, pid = subject.pid, exe, "somebody removed an audit rule of ours");
     }
 
     fn tell(&mut self, happening: &Happening) {

@@ -8,13 +8,14 @@ use event_listener::listener;
 use sd_notify::NotifyState;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::object_server::InterfaceRef;
 
 use super::notify;
 use crate::dbus::{Audit, AuditSignals, Outgoing, Signals, State};
+use crate::rules;
 use crate::statistics::Counter;
 
 /// How often entries of ended processes are looked for.
@@ -22,6 +23,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// How often the rules are looked at though nobody said that they changed: while auditd is away nobody can.
 const VERIFY_EVERY: Duration = Duration::from_secs(30);
+
+/// How long after auditd's start our rules are put back: loading the machine's own takes a second or two, more on a slow one.
+const FLUSH_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often that is tried while auditd's own rules are being loaded.
+const RESTORE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long after the first sign of a change the rules are looked at.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// The one task that sends signals: a send is never cancelled half way.
 pub(super) async fn send_signals(state: Arc<State>, interface: InterfaceRef<Audit>) {
@@ -94,30 +104,67 @@ fn status(state: &State) -> String {
     format!("{connection}; {rules}")
 }
 
-/// Notices when our rules vanish. They are not put back: whoever removed them meant it.
+/// Notices when our rules vanish. Whoever removed them meant it, and they are not put back; but for auditd: its start
+/// flushes all rules that are not in its own files (`augenrules --load`, audit-rules.service), and ours are not.
 pub(super) async fn verify_rules(state: Arc<State>) {
     loop {
-        listener!(state.rules_touched => touched);
-        let _ = timeout(VERIFY_EVERY, touched).await;
-        let before = state.keeper.is_loaded();
-        let verify = {
+        let was_loaded = state.keeper.is_loaded();
+        let checked = {
             let state = state.clone();
-            spawn_blocking(move || {
-                state.remember_lost();
-                state.keeper.verify()
-            })
+            spawn_blocking(move || verify(&state))
         };
-        match verify.await {
-            Ok(Ok(loaded)) => {
-                if before && !loaded {
-                    warn!("our audit rules are not all in the kernel any more: connections go unseen");
-                }
-                state.changed.notify(usize::MAX);
+        let wait = match checked.await {
+            Ok(Verified::Restored(added)) => {
+                info!(added, "auditd's start had flushed our audit rules: they are loaded again");
+                VERIFY_EVERY
+            }
+            Ok(Verified::NotYet(error)) => {
+                warn!("auditd's start has flushed our audit rules, and they could not be loaded again yet: {error}");
+                RESTORE_EVERY
+            }
+            Ok(Verified::Vanished) if was_loaded => {
+                warn!(
+                    "our audit rules are not all in the kernel any more: connections go unseen. They are not put back: \
+                     'opensnitch-auditctl rules add' does that"
+                );
+                VERIFY_EVERY
             }
             // Who cannot ask did not load any, and was told so.
-            Ok(Err(_)) => {}
-            Err(_) => error!("verifying the audit rules panicked"),
+            Ok(Verified::AsBefore | Verified::Vanished) => VERIFY_EVERY,
+            Err(_) => {
+                error!("verifying the audit rules panicked");
+                VERIFY_EVERY
+            }
+        };
+        state.changed.notify(usize::MAX);
+        listener!(state.rules_touched => touched);
+        if timeout(wait, touched).await.is_ok() {
+            // Rules are removed one by one: all of them at once are told once.
+            sleep(SETTLE).await;
         }
+    }
+}
+
+enum Verified {
+    AsBefore,
+    Vanished,
+    Restored(u32),
+    NotYet(rules::Error),
+}
+
+fn verify(state: &State) -> Verified {
+    state.remember_lost();
+    match state.keeper.verify() {
+        Ok(false) if state.keeper.is_expected() => {}
+        _ => return Verified::AsBefore,
+    }
+    let restarted = state.link().connected.is_some_and(|(since, _)| since < FLUSH_WITHIN);
+    if !(restarted && state.setup().manages_rules) {
+        return Verified::Vanished;
+    }
+    match state.keeper.add() {
+        Ok(added) => Verified::Restored(added),
+        Err(error) => Verified::NotYet(error),
     }
 }
 

@@ -98,9 +98,15 @@ fn arguments_come_from_the_best_source() {
     let proc = json!(["sleep", "1000"]);
     let pid = process.pid();
     let ended = Records::connect(1);
-    // A title is cut and a program may change it: what is in /proc is better, while the program runs.
-    world.auditd.send(Records::connect(1).pid(pid).text());
+    // A title is cut: what is in /proc is better, while the program runs.
+    world.auditd.send(Records::connect(1).pid(pid).title("sleep\x001").text());
     eventually("the arguments", || (root.event_of(pid).ok()?["Args"] == proc).then_some(()));
+    // The process had another program then: what is in /proc now is that one's.
+    world.auditd.send(Records::connect(2).pid(pid).title("sh\x00-c").text());
+    eventually("a visit", || {
+        let event = root.event_of(pid).ok().filter(|event| event["DstPort"] == 2)?;
+        (event["Args"] == json!(["sh", "-c"]) && event.get("StartTime").is_some()).then_some(())
+    });
     world.auditd.send(Records::execve(&["what", "it was", ""]).pid(pid).text());
     eventually("a visit", || {
         let event = root.event_of(pid).ok().filter(|event| event["EventType"] == "execve")?;

@@ -39,6 +39,13 @@ impl Listener {
         Self::read(command.spawn().unwrap())
     }
 
+    /// `opensnitch-auditctl watch`.
+    pub(crate) fn watch(client: &Client) -> Self {
+        let mut command = client.command(env!("CARGO_BIN_EXE_opensnitch-auditctl"));
+        command.args(["--json", "watch"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::read(command.spawn().unwrap())
+    }
+
     fn read(mut child: Child) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (kept, stdout) = (heard.clone(), child.stdout.take().unwrap());

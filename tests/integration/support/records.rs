@@ -107,6 +107,13 @@ impl Records {
         self
     }
 
+    /// Under this process title instead of its own, in the one form that takes every byte.
+    pub(crate) fn title(mut self, title: &str) -> Self {
+        let hex: String = title.bytes().map(|byte| format!("{byte:02X}")).collect();
+        self.others.retain(|record| !record.starts_with("PROCTITLE "));
+        self.and(&format!("PROCTITLE proctitle={hex}"))
+    }
+
     /// One more record, `NAME FIELDS`, before the end.
     pub(crate) fn and(mut self, record: &str) -> Self {
         self.others.push(record.to_owned());

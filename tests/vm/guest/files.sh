@@ -10,8 +10,8 @@ machine_files() {
       -o ! -path '/etc/*-' ! -path /etc/.pwd.lock ! -path /etc/.updated ! -path /var/.updated \
       ! -path /var/lib/systemd/random-seed ! -path '/etc/audit/audit.rules*' \
       \( -type f -printf '%p %m %U:%G ' -exec md5sum {} \; -o -printf '%p %m %U:%G %y %l\n' \)
-    # Names are enough where the package manager writes and nobody else.
-    find /usr /boot -xdev -printf '%p %m %U:%G %y %s %l\n' | grep -v '^/usr/share/info/dir'
+    # Names and sizes are enough where the package manager writes and nobody else; a folder's size only grows.
+    find /usr /boot -xdev \( -type d -printf '%p %m %U:%G\n' -o -printf '%p %m %U:%G %y %s %l\n' \)
     find /var/lib/dpkg/info /var/lib/dpkg/alternatives -printf '%p\n'
     dpkg-query --show
   ) | sort

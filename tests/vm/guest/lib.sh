@@ -131,6 +131,8 @@ well() {
   systemctl is-active --quiet "$UNIT" || fail "the service is $(systemctl is-active "$UNIT")"
   connected
   rules_loaded
+  # Asked of the kernel too: the property may lag behind it.
+  [ -n "$(rules opensnitch)" ] || fail 'RulesLoaded is true, and the kernel has none of our rules'
 }
 
 # mend: what a failed check has left behind is not to fail the next one.
