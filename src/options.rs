@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Tells over D-Bus which processes open connections, as the kernel's audit saw it.
 #[derive(Debug, clap::Parser)]
-#[command(name = "opensnitch-auditd", version, about)]
+#[command(name = "opensnitch-auditd", version)]
 pub struct Service {
     /// Read this configuration instead of /etc/opensnitch-audit.toml.
     #[arg(long, value_name = "FILE")]

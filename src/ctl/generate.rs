@@ -1,6 +1,7 @@
 //! Man pages and shell completions, from what the programs themselves say.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -23,10 +24,19 @@ pub(super) fn run(what: Generated, folder: &Path) -> Result<(), Failure> {
     }
 }
 
+/// What the pages of the programs say behind what the programs say.
+const MORE: [(&str, &str); 2] = [
+    ("opensnitch-auditd.8", include_str!("../../packaging/man/opensnitch-auditd.more")),
+    ("opensnitch-auditctl.1", include_str!("../../packaging/man/opensnitch-auditctl.more")),
+];
+
 fn man(folder: &Path) -> std::io::Result<()> {
     let service = clap_mangen::Man::new(options::Service::command()).section("8").manual("opensnitch-audit");
     service.render(&mut File::create(folder.join("opensnitch-auditd.8"))?)?;
     clap_mangen::generate_to(Options::command(), folder)?;
+    for (name, text) in MORE {
+        File::options().append(true).open(folder.join(name))?.write_all(text.as_bytes())?;
+    }
     for (name, text) in WRITTEN {
         fs::write(folder.join(name), text)?;
     }

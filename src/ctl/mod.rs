@@ -17,7 +17,7 @@ pub use print::{one_line, printable};
 
 /// Shows which processes open connections, as the kernel's audit saw it.
 #[derive(Debug, Parser)]
-#[command(name = "opensnitch-auditctl", version, about)]
+#[command(name = "opensnitch-auditctl", version)]
 pub struct Options {
     /// One JSON object a line, with the keys of the D-Bus interface.
     #[arg(long, global = true)]
