@@ -24,4 +24,4 @@ mod wire;
 pub use error::Error;
 pub use keeper::{Keeper, Report};
 pub use kernel::{Enabled, Kernel, Listed, Loaded, State, Status, running_machine};
-pub use set::{DEFAULT_KEY, Key, KeyError, Machine, Needs, Rule, RuleSet, Scope};
+pub use set::{Key, KeyError, Machine, Needs, Rule, RuleSet, Scope};

@@ -11,9 +11,6 @@ use std::{fmt, str::FromStr};
 
 use super::wire::{self, Condition, Field, Op};
 
-/// The key when the configuration names none.
-pub const DEFAULT_KEY: &str = "opensnitch";
-
 /// Bytes of a key: `AUDIT_MAX_KEY_LEN` of the kernel.
 const KEY_MAX: usize = 256;
 

@@ -222,7 +222,7 @@ fn machines_as_uname_names_them() {
 
 #[test]
 fn keys() {
-    assert_eq!(key(DEFAULT_KEY).as_str(), "opensnitch");
+    assert_eq!(key("opensnitch").as_str(), "opensnitch");
     assert_eq!(key(&"k".repeat(256)).as_str().len(), 256);
     let cases = [
         ("", KeyError::Empty),
