@@ -20,6 +20,7 @@ suite_of() {
 need() {
   command -v "$1" >/dev/null && return
   echo "installing $2" >&2
+  apt-get update -q >&2
   apt-get install -y --no-install-recommends "$2" >&2
 }
 
