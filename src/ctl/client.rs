@@ -9,6 +9,7 @@ use zbus::{OwnedVariant, Variant};
 use super::print::{HEADER, all_lines, in_order, one_line, text};
 use super::{Command, Failure, Find, Rules, rules};
 use crate::dbus::{AuditProxy, json};
+use crate::diagnose::CALLER_NOT_IN_GROUP;
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
@@ -108,6 +109,12 @@ impl Find {
 async fn watch(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
     let mut seen = audit.receive_event_seen().await?;
     let mut lost = audit.receive_events_lost().await?;
+    // The bus says nothing to whom it passes no signal on: without this one would wait for ever.
+    let findings = audit.diagnose().await?;
+    let shows = |finding: &&Row| finding.get("Id").is_some_and(|id| text(id) == CALLER_NOT_IN_GROUP);
+    if let Some(message) = findings.iter().find(shows).and_then(|finding| finding.get("Message")) {
+        return Err(Failure::Refused(text(message)));
+    }
     if !as_json {
         writeln!(io::stdout(), "{HEADER}")?;
     }

@@ -150,7 +150,7 @@ enum Failure {
     Io(io::Error),
     File(PathBuf, io::Error),
     Config(crate::config::Error),
-    Rules(String),
+    Refused(String),
     Diagnosed,
     Bus(zbus::Error),
 }
@@ -174,7 +174,7 @@ impl std::fmt::Display for Failure {
             Self::File(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
             Self::Config(error) => write!(f, "{error}"),
             Self::Diagnosed => write!(f, "events do not arrive"),
-            Self::Rules(message) => write!(f, "{message}"),
+            Self::Refused(message) => write!(f, "{message}"),
             Self::Bus(zbus::Error::FDO(error)) if matches!(**error, zbus::fdo::Error::ServiceUnknown(_)) => {
                 write!(f, "the service is not running: start it with 'systemctl start opensnitch-audit'")
             }

@@ -15,8 +15,9 @@ use crate::rules::{Kernel, Rule, RuleSet, Scope, State, running_machine};
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
 pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
     let config = Config::load(config).map_err(Failure::Config)?;
-    let machine = running_machine().ok_or_else(|| Failure::Rules("there are no rules for this machine".to_owned()))?;
-    let key = config.key.parse().map_err(|error| Failure::Rules(format!("{error}")))?;
+    let machine =
+        running_machine().ok_or_else(|| Failure::Refused("there are no rules for this machine".to_owned()))?;
+    let key = config.key.parse().map_err(|error| Failure::Refused(format!("{error}")))?;
     let bus = DBusProxy::new(connection).await?;
     // The rules leave out the service's own process; without a service they leave out nobody's.
     let pid = match NAME.try_into() {

@@ -26,6 +26,9 @@ pub use plugin::{Plugin, Version};
 /// round that of auditd's own.
 const RESTART: &str = "service auditd restart";
 
+/// The finding that no signal reaches whoever asked.
+pub const CALLER_NOT_IN_GROUP: &str = "caller-not-in-group";
+
 /// All that is known.
 #[derive(Debug)]
 pub struct Facts {
@@ -163,7 +166,7 @@ fn caller(caller: &Caller) -> Option<Finding> {
     let name = caller.name.as_deref().map_or_else(|| format!("\"$(id -nu {})\"", caller.uid), quoted);
     let who = caller.name.clone().unwrap_or_else(|| caller.uid.to_string());
     Some(Finding::new(
-        "caller-not-in-group",
+        CALLER_NOT_IN_GROUP,
         Severity::Info,
         format!(
             "{who} is not in the group opensnitch-audit, as far as this login knows: no signal reaches this user, and \

@@ -21,7 +21,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("options", &[]),
     ("diagnose", &["rules"]),
     ("dbus", &["diagnose", "event", "polkit", "process", "queue", "record", "rules", "statistics"]),
-    ("ctl", &["config", "dbus", "event", "options", "record", "rules", "stream"]),
+    ("ctl", &["config", "dbus", "diagnose", "event", "options", "record", "rules", "stream"]),
     ("service", &["config", "dbus", "event", "polkit", "process", "queue", "rules", "statistics", "stream"]),
     ("bin", &["config", "ctl", "logging", "options", "service"]),
 ];

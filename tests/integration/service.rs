@@ -66,4 +66,6 @@ fn auditctl_watches() {
             watch.has_heard("\"DstPort\":443").then_some(())
         });
     }
+    let (_, fine, message) = auditctl(&world.client(User::Alice), &["watch"]);
+    assert!(!fine && message.contains("not in the group opensnitch-audit"), "{message}");
 }
