@@ -14,21 +14,29 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            match error {
+                service::Error::Config(_) => ExitCode::from(EXIT_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn run(options: Service) -> Result<(), Box<dyn std::error::Error>> {
+/// `EX_CONFIG` of sysexits.h: to start again would not help, and the unit says so (`RestartPreventExitStatus=`).
+const EXIT_CONFIG: u8 = 78;
+
+fn run(options: Service) -> Result<(), service::Error> {
     // One thread for the bus and one for what it must not wait for; the stream has its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(service::Error::System)?;
     let result = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let listen = |kind| signal(kind).map_err(service::Error::System);
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
         let shutdown = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
-        Ok(service::run(options.config, signal(SignalKind::hangup())?, shutdown).await?)
+        service::run(options.config, listen(SignalKind::hangup())?, shutdown).await
     });
     // A thread that hangs in a name service does not keep the service from stopping.
     runtime.shutdown_background();

@@ -26,14 +26,14 @@ fn a_bad_configuration_stops_the_start_and_is_named() {
         let file = bus.folder().join("bad.toml");
         fs::write(&file, text).unwrap();
         let mut daemon = Daemon::spawn_with(&bus, &file);
-        assert_eq!(daemon.wait().code(), Some(1), "{text}");
+        assert_eq!(daemon.wait().code(), Some(78), "{text}");
         for word in [file.to_str().unwrap(), line, key] {
             daemon.wait_for_log(word);
         }
     }
     let missing = bus.folder().join("missing.toml");
     let mut daemon = Daemon::spawn_with(&bus, &missing);
-    assert_eq!(daemon.wait().code(), Some(1));
+    assert_eq!(daemon.wait().code(), Some(78));
     daemon.wait_for_log(missing.to_str().unwrap());
 }
 
