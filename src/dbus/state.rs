@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +48,8 @@ pub struct Setup {
 struct Connecting {
     /// Since when, and how many lines had been read before.
     connected: Option<(Instant, u64)>,
+    /// How many connections there were.
+    connections: u64,
     refused: Vec<(PathBuf, ErrorKind)>,
     /// Connections in a row that ended before a line came.
     dismissed: u32,
@@ -61,8 +63,6 @@ pub struct State {
     cache: Mutex<Cache>,
     setup: Mutex<Setup>,
     link: Mutex<Connecting>,
-    /// Where events come from; empty while there is no connection.
-    source: Mutex<&'static str>,
     /// The kernel's count of lost records some time ago.
     lost_before: Mutex<Option<(u32, Instant)>>,
     /// Notified when the source changes, or the rules.
@@ -77,7 +77,6 @@ pub struct State {
     pub statistics: Statistics,
     /// Goes up as long as the reader lives.
     pub heartbeat: AtomicU64,
-    connections: AtomicU64,
     kernel_status: Mutex<Option<(Instant, Option<Status>)>>,
     started: Instant,
 }
@@ -90,7 +89,6 @@ impl State {
             cache: Mutex::new(Cache::new(max_events)),
             setup: Mutex::new(setup),
             link: Mutex::new(Connecting::default()),
-            source: Mutex::new(""),
             lost_before: Mutex::new(None),
             changed: Notifier::new(),
             rules_touched: Notifier::new(),
@@ -98,7 +96,6 @@ impl State {
             seen: Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES),
             statistics: Statistics::default(),
             heartbeat: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
             kernel_status: Mutex::new(None),
             started: Instant::now(),
         }
@@ -106,25 +103,26 @@ impl State {
 
     /// There is a connection to auditd.
     pub fn connected(&self) {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        self.statistics.set(Counter::Reconnects, before);
         let mut link = self.connecting();
+        self.statistics.set(Counter::Reconnects, link.connections);
+        link.connections += 1;
         link.connected = Some((Instant::now(), self.statistics.get(Counter::LinesRead)));
         link.refused.clear();
         drop(link);
         // Debian's auditd flushes all rules when it starts.
         self.rules_touched.notify(usize::MAX);
-        self.set_source(AUDISP);
+        self.changed.notify(usize::MAX);
     }
 
     /// There is no connection to auditd any more.
     pub fn disconnected(&self) {
         let mut link = self.connecting();
-        let before = link.connected.take().map(|(_, lines)| lines);
-        let came = before.is_some_and(|before| self.statistics.get(Counter::LinesRead) > before);
-        link.dismissed = if came { 0 } else { link.dismissed.saturating_add(1) };
+        if let Some((_, before)) = link.connected.take() {
+            let came = self.statistics.get(Counter::LinesRead) > before;
+            link.dismissed = if came { 0 } else { link.dismissed.saturating_add(1) };
+        }
         drop(link);
-        self.set_source("");
+        self.changed.notify(usize::MAX);
     }
 
     /// The sockets could not be reached, for these reasons.
@@ -180,16 +178,10 @@ impl State {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where events come from.
+    /// Where events come from; empty while there is no connection.
     #[must_use]
     pub fn source(&self) -> &'static str {
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says where events come from now.
-    pub fn set_source(&self, source: &'static str) {
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
-        self.changed.notify(usize::MAX);
+        if self.connecting().connected.is_some() { AUDISP } else { "" }
     }
 
     /// A counter; those of the cache are asked of it.

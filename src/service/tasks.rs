@@ -108,6 +108,8 @@ fn status(state: &State) -> String {
 /// flushes all rules that are not in its own files (`augenrules --load`, audit-rules.service), and ours are not.
 pub(super) async fn verify_rules(state: Arc<State>) {
     loop {
+        // Before the look: what happens while it is taken wakes the next one.
+        listener!(state.rules_touched => touched);
         let was_loaded = state.keeper.is_loaded();
         let checked = {
             let state = state.clone();
@@ -137,7 +139,6 @@ pub(super) async fn verify_rules(state: Arc<State>) {
             }
         };
         state.changed.notify(usize::MAX);
-        listener!(state.rules_touched => touched);
         if timeout(wait, touched).await.is_ok() {
             // Rules are removed one by one: all of them at once are told once.
             sleep(SETTLE).await;
