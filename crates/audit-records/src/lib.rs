@@ -1,0 +1,1 @@
+//! Linux audit streams: bytes become lines, lines become records, records become events.

@@ -1,0 +1,1 @@
+//! The D-Bus service `org.opensnitch.Audit`, for programs.
