@@ -6,6 +6,7 @@ pub mod dbus;
 pub mod diagnose;
 pub mod event;
 pub mod logging;
+pub mod netlink;
 pub mod options;
 pub mod polkit;
 pub mod process;

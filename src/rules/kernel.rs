@@ -12,10 +12,11 @@ use rustix::io::Errno;
 
 use super::{
     error::Error,
-    netlink::{Request, Socket},
+    requests::{Change, Requests},
     set::{Machine, Rule, RuleSet},
     wire,
 };
+use crate::netlink::word;
 
 /// What the kernel runs on, as `uname` says; `None` if it has no rule set.
 ///
@@ -29,7 +30,7 @@ pub fn running_machine() -> Option<Machine> {
 /// Every call blocks, until the kernel answered each of its requests: milliseconds, or five seconds of silence.
 #[derive(Debug)]
 pub struct Kernel {
-    socket: Socket,
+    requests: Requests,
 }
 
 impl Kernel {
@@ -39,7 +40,7 @@ impl Kernel {
     ///
     /// [`Error::Unavailable`] where the kernel has no audit or was booted with `audit=0`.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open()? })
+        Ok(Self { requests: Requests::open()? })
     }
 
     /// How the kernel's audit is doing.
@@ -48,7 +49,7 @@ impl Kernel {
     ///
     /// [`Error::Unavailable`], [`Error::TimedOut`], [`Error::Garbled`], [`Error::Io`].
     pub fn status(&mut self) -> Result<Status, Error> {
-        Status::decode(&self.socket.status()?).ok_or(Error::Garbled)
+        Status::decode(&self.requests.status()?).ok_or(Error::Garbled)
     }
 
     /// All rules of the kernel, whosesoever they are.
@@ -57,7 +58,7 @@ impl Kernel {
     ///
     /// As [`Kernel::status`].
     pub fn list(&mut self) -> Result<Vec<Listed>, Error> {
-        Ok(self.socket.list()?.into_iter().map(Listed).collect())
+        Ok(self.requests.list()?.into_iter().map(Listed).collect())
     }
 
     /// How much of the set is in the kernel.
@@ -128,7 +129,7 @@ impl Kernel {
 
     /// The rules of ours that the kernel lists.
     fn ours(&mut self, set: &RuleSet) -> Result<Vec<Rule>, Error> {
-        Ok(self.socket.list()?.iter().filter_map(|listed| set.ours(listed)).collect())
+        Ok(self.requests.list()?.iter().filter_map(|listed| set.ours(listed)).collect())
     }
 
     /// Runs a change, and undoes its steps if it fails.
@@ -156,18 +157,18 @@ impl Kernel {
 
     /// Whether the step is undone. A rule that is already so was never changed, or somebody else was faster.
     fn undo(&mut self, step: &Step) -> Result<bool, Error> {
-        let (request, already) = match step {
-            Step::Added(_) => (Request::Delete, Errno::NOENT),
-            Step::Deleted(_) => (Request::Add, Errno::EXIST),
+        let (change, already) = match step {
+            Step::Added(_) => (Change::Delete, Errno::NOENT),
+            Step::Deleted(_) => (Change::Add, Errno::EXIST),
         };
-        let result = self.socket.change(request, &step.rule().encode())?;
+        let result = self.requests.change(change, &step.rule().encode())?;
         Ok(result.is_ok() || result == Err(already))
     }
 
     fn add(&mut self, rule: &Rule, journal: &mut Vec<Step>) -> Result<Addition, Error> {
         // Written down first: without an answer the rule may be there all the same.
         journal.push(Step::Added(rule.clone()));
-        let Err(errno) = self.socket.change(Request::Add, &rule.encode())? else {
+        let Err(errno) = self.requests.change(Change::Add, &rule.encode())? else {
             return Ok(Addition::Added);
         };
         journal.pop();
@@ -183,7 +184,7 @@ impl Kernel {
     fn delete(&mut self, rule: Rule, journal: &mut Vec<Step>) -> Result<bool, Error> {
         let bytes = rule.encode();
         journal.push(Step::Deleted(rule.clone()));
-        let Err(errno) = self.socket.change(Request::Delete, &bytes)? else {
+        let Err(errno) = self.requests.change(Change::Delete, &bytes)? else {
             return Ok(true);
         };
         journal.pop();
@@ -244,7 +245,7 @@ pub struct Status {
 impl Status {
     /// Old kernels send nothing behind `backlog` and have no features; new ones send more than is read here.
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let word = |place| wire::word(bytes, place);
+        let word = |place| word(bytes, place);
         // The first word is a mask that only has a meaning towards the kernel.
         Some(Self {
             enabled: match word(1)? {

@@ -17,7 +17,7 @@ mod keeper;
 mod kernel;
 #[cfg(test)]
 mod live;
-mod netlink;
+mod requests;
 mod set;
 mod wire;
 

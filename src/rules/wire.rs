@@ -6,6 +6,8 @@
 //! Rules are only written here. What the kernel lists is compared with what we would have written, so that no
 //! length, count or field number of a foreign rule is ever believed.
 
+use crate::netlink::word;
+
 /// `AUDIT_BITMASK_SIZE`, in words of 32 bits.
 const MASK_WORDS: u32 = 64;
 /// `AUDIT_MAX_FIELDS`.
@@ -85,12 +87,6 @@ pub(super) fn value(rule: &[u8], place: usize) -> Option<u32> {
 /// Whether this is a rule `-a task,never` without conditions: no process born under it has events at all.
 pub(super) fn silences_everything(rule: &[u8]) -> bool {
     (word(rule, 0), word(rule, 1), word(rule, 2)) == (Some(LIST_TASK), Some(NEVER), Some(0))
-}
-
-/// The word at this place, in the machine's byte order.
-pub(super) fn word(bytes: &[u8], place: usize) -> Option<u32> {
-    let word = bytes.get(place.checked_mul(WORD)?..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*word))
 }
 
 fn padded(words: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {

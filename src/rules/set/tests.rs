@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use syscalls::{aarch64, arm, riscv64, x86, x86_64};
 
 use super::*;
+use crate::netlink::word;
 
 const MACHINES: [Machine; 4] = [Machine::X86_64, Machine::Aarch64, Machine::Arm, Machine::Riscv64];
 const SCOPES: [Scope; 4] = [
@@ -101,7 +102,7 @@ fn calls_are_named_in_the_order_of_their_numbers() {
 
 /// What the kernel has of a rule: list, set bits of the mask, and fields with their values, in hexadecimal.
 fn dump(bytes: &[u8]) -> String {
-    let word = |place| wire::word(bytes, place).unwrap();
+    let word = |place| word(bytes, place).unwrap();
     let calls = (0..2048).filter(|call| word(3 + call / 32) >> (call % 32) & 1 == 1);
     let calls: Vec<String> = calls.map(|call| call.to_string()).collect();
     let count = usize::try_from(word(2)).unwrap();
