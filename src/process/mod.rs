@@ -5,13 +5,20 @@
 
 mod accounts;
 mod cache;
+mod cgroup;
+pub mod known;
+mod proc;
 mod procfs;
+mod registry;
+mod titles;
 mod visitor;
+pub mod visits;
 
 use crate::event::{Args, Bytes};
 
-pub use accounts::{group_id, user_name};
+pub use accounts::{Accounts, group_id, user_name};
 pub use cache::{Cache, Entry, MAX_CACHE_BYTES, MAX_IDLE};
+pub use cgroup::Cgroup;
 pub use procfs::is_running;
 pub use visitor::Visitor;
 
