@@ -125,7 +125,9 @@ pub(crate) fn read<'a>(records: impl Iterator<Item = &'a [u8]>) -> Read {
     let mut argc = None;
     let mut argc_record = None;
     let mut pieces: Vec<Piece<'a>> = Vec::new();
+    let mut came = false;
     for (record, own) in records.enumerate() {
+        came = true;
         let mut length = None;
         for (name, value) in Fields::new(own) {
             if name == b"argc" {
@@ -178,7 +180,7 @@ pub(crate) fn read<'a>(records: impl Iterator<Item = &'a [u8]>) -> Read {
         rest = behind;
     }
     let whole = !lost && !joined.cut && argc == Some(next);
-    lost |= !whole && !joined.cut && argc != Some(0);
+    lost |= came && !whole && !joined.cut && argc != Some(0);
     let Joined { bytes, cut } = joined;
     let args = (!bytes.is_empty()).then(|| Args::kept(bytes, argc, whole, cut));
     Read { args, lost }
@@ -348,6 +350,7 @@ mod tests {
             // What is no argument is passed over.
             (&["argc=1 ab=2 a=1 a1[=3 a99999999999=4 a0=\"x\""], (Some(&["x"]), true, false, false)),
             (&[""], (None, false, false, true)),
+            (&[], (None, false, false, false)),
         ];
         for (records, (args, whole, cut, lost)) in table {
             let read = read(records.iter().map(|record| record.as_bytes()));

@@ -358,7 +358,7 @@ fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut Assemb
         cwd: records.first(Kind::Cwd).map(|own| field(own, b"cwd").written()).unwrap_or_default(),
         node: &open.node,
     };
-    let args = if open.repeated > 0 { args::read(records.all(Kind::Execve)) } else { args::Read::default() };
+    let args = args::read(records.all(Kind::Execve));
     counts.cut += u64::from(args.lost);
     Event { id: open.id, records, call, uringop: read, who, args: args.args, keep_raw, is_whole }
 }

@@ -3,6 +3,8 @@
 use memchr::memmem::{self, Finder};
 use memchr::{memchr, memchr_iter};
 
+use crate::record::ENRICHED_SEPARATOR;
+
 /// The longest line, in bytes. The kernel's text ends at 8,970 (`MAX_AUDIT_MESSAGE_LENGTH`, lib/libaudit.h of
 /// audit-userspace); auditd's interpretations can double it, and a node name may stand before it.
 pub const MAX_LINE: usize = 2 * 8970 + 512;
@@ -21,8 +23,9 @@ const MAX_PREFIX: usize = 320;
 pub struct FramingCounts {
     /// Lines found.
     pub lines: u64,
-    /// Lines that were cut off and joined to the next record, or cut off by the end of the stream; thrown away,
-    /// since half a record says wrong things.
+    /// Lines in which a second record begins, or that the end of the stream cut off. They are thrown away: which half is whole
+    /// cannot be told, and a program may have written the second beginning. Where it stands behind the line's own
+    /// fields, in auditd's interpretations, the line is given out up to it.
     pub torn: u64,
     /// Lines longer than [`MAX_LINE`], thrown away, and places where the binary format made no sense.
     pub oversized: u64,
@@ -35,8 +38,6 @@ enum Format {
     Unknown,
     /// A newline behind each record.
     Lines,
-    /// Nothing between records (auditd 4.0.4 and 4.0.5).
-    Joined,
     /// A header before each record.
     Binary(Payload),
 }
@@ -54,9 +55,25 @@ enum Payload {
     Fixed,
 }
 
-/// Finds the lines in a stream of bytes.
+/// Finds the lines in a stream of bytes, as auditd's af_unix plugin writes it: text, or the binary format with a header
+/// before each record. A file such as `audit.log` is read the same way.
 ///
 /// Read into [`space`](Self::space), say how much with [`filled`](Self::filled), then take every [`line`](Self::line).
+///
+/// ```
+/// use audit_records::Framer;
+///
+/// let mut framer = Framer::default();
+/// let bytes = b"type=EOE msg=audit(1.000:1): \ntype=EOE msg=audit(1.000:2): \nty";
+/// framer.space()[..bytes.len()].copy_from_slice(bytes);
+/// framer.filled(bytes.len());
+/// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
+/// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:2): "[..]));
+/// assert_eq!(framer.line(), None);
+/// ```
+///
+/// A record never begins inside a line. Text that a program chose stands in some records as it is, so that `type=…
+/// msg=audit(…` in the middle of a line may be a forgery as well as a line that was torn: see [`FramingCounts::torn`].
 #[derive(Debug)]
 pub struct Framer {
     buffer: Box<[u8]>,
@@ -69,6 +86,10 @@ pub struct Framer {
     pending: usize,
     /// The rest of a line too long is being thrown away.
     skipping: bool,
+    /// A newline came.
+    has_newlines: bool,
+    /// Records were thrown away since the last newline, so many that one must be missing.
+    lacks_newlines: bool,
     format: Format,
     /// A binary record of protocol version 0, its type put before it.
     typed: Vec<u8>,
@@ -85,6 +106,8 @@ impl Default for Framer {
             searched: 0,
             pending: 0,
             skipping: false,
+            has_newlines: false,
+            lacks_newlines: false,
             format: Format::Unknown,
             typed: Vec::new(),
             mark: Finder::new(b"msg=audit("),
@@ -111,6 +134,15 @@ impl Framer {
         self.counts
     }
 
+    /// Whether this stream puts no newline between its records, as auditd 4.0.4 and 4.0.5 do: three began since the last
+    /// one. Such a stream cannot be told from one forged, and no line of it is given out. The plugin's `format = binary`
+    /// can be read.
+    #[must_use]
+    pub fn is_newline_less(&self) -> bool {
+        let waits_for_newline = || !matches!(self.format, Format::Binary(_)) && memchr(b'\n', self.unread()).is_none();
+        self.lacks_newlines || waits_for_newline() && self.lacks_newline(self.unread())
+    }
+
     /// Forgets what is unread and how the stream was written: another one begins.
     pub fn reset(&mut self) {
         self.start = 0;
@@ -118,6 +150,8 @@ impl Framer {
         self.searched = 0;
         self.pending = 0;
         self.skipping = false;
+        self.has_newlines = false;
+        self.lacks_newlines = false;
         self.format = Format::Unknown;
     }
 
@@ -136,39 +170,24 @@ impl Framer {
     /// Whether part of a line waits for the rest of it.
     #[must_use]
     pub fn has_rest(&self) -> bool {
-        self.start < self.end
+        self.start + self.pending < self.end
     }
 
     /// So many bytes were read into [`space`](Self::space).
     pub fn filled(&mut self, bytes: usize) {
-        self.end = self.buffer.len().min(self.end + bytes);
+        self.end = self.buffer.len().min(self.end.saturating_add(bytes));
     }
 
-    /// The next line; `None` until more bytes are there.
+    /// The next line, without its end; `None` until more bytes are there.
     pub fn line(&mut self) -> Option<&[u8]> {
-        self.take(|framer| framer.find())
+        self.take(Self::find)
     }
 
-    /// The EOE that stands at the end of a stream without newlines while nothing more arrives: the one record that
-    /// somebody waits for, and the one that is known to be whole.
-    pub fn line_when_silent(&mut self) -> Option<&[u8]> {
-        self.take(|framer| {
-            let rest = framer.unread().trim_ascii_end();
-            let is_eoe = memmem::find(rest, b"type=EOE msg=audit(").is_some() && rest.ends_with(b"):");
-            if framer.format == Format::Joined && is_eoe { framer.rest() } else { Found::Nothing }
-        })
-    }
-
-    /// The line that stands at the end of a stream that has ended. Where lines end in newlines what has none is torn.
+    /// As [`line`](Self::line), at the end of a stream. What has no newline is torn, but for a line that is the whole stream.
     pub fn last_line(&mut self) -> Option<&[u8]> {
-        self.take(|framer| match framer.format {
-            Format::Unknown | Format::Joined => framer.find_joined_at_end(),
-            Format::Lines | Format::Binary(_) => {
-                let rest = framer.unread().len();
-                framer.counts.torn += u64::from(rest > 0 && !framer.skipping);
-                framer.advance(rest);
-                Found::Nothing
-            }
+        self.take(|framer| match framer.find() {
+            Found::Nothing => framer.find_at_end(),
+            found => found,
         })
     }
 
@@ -194,8 +213,10 @@ impl Framer {
 
     fn consume_pending(&mut self) {
         let pending = std::mem::take(&mut self.pending);
-        self.advance(pending);
-        self.typed.clear();
+        if pending > 0 {
+            self.advance(pending);
+            self.typed.clear();
+        }
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -208,43 +229,27 @@ impl Framer {
     }
 
     fn find(&mut self) -> Found {
-        if self.format == Format::Unknown && !self.recognise() {
-            return Found::Nothing;
-        }
         match self.format {
             Format::Binary(payload) => self.find_binary(payload),
-            Format::Joined => self.find_joined(),
-            Format::Lines | Format::Unknown => self.find_line(),
+            Format::Lines => self.find_line(),
+            Format::Unknown => match self.recognise() {
+                None => Found::Nothing,
+                Some(format) => {
+                    self.format = format;
+                    self.find()
+                }
+            },
         }
     }
 
-    /// Tells the format by the first bytes of a stream; whether they suffice. Records without newlines are told from
-    /// a torn line by three of them in a row.
-    fn recognise(&mut self) -> bool {
+    /// Tells the format by the first bytes of a stream, where there are enough: text does not begin with a number.
+    fn recognise(&self) -> Option<Format> {
         let unread = self.unread();
-        match unread.first() {
-            None => return false,
-            Some(0 | 1) => {
-                if unread.len() < HEADER {
-                    return false;
-                }
-                self.format =
-                    if Header::read(unread).is_some() { Format::Binary(Payload::Unknown) } else { Format::Lines };
-                return true;
-            }
-            Some(_) => {}
+        match unread.first()? {
+            0 | 1 if unread.len() < HEADER => None,
+            0 | 1 if Header::read(unread).is_some() => Some(Format::Binary(Payload::Unknown)),
+            _ => Some(Format::Lines),
         }
-        let window = unread.get(..MAX_LINE).unwrap_or(unread);
-        let newline = memchr(b'\n', window);
-        let before = window.get(..newline.unwrap_or(window.len())).unwrap_or_default();
-        let third = self.record_starts(before).filter(|&at| at > 0).nth(1);
-        self.format = match (third, newline) {
-            (Some(_), _) => Format::Joined,
-            (None, Some(_)) => Format::Lines,
-            (None, None) if window.len() == MAX_LINE => Format::Lines,
-            (None, None) => return false,
-        };
-        true
     }
 
     fn find_line(&mut self) -> Found {
@@ -253,69 +258,56 @@ impl Framer {
         let new = window.get(self.searched..).unwrap_or_default();
         let Some(newline) = memchr(b'\n', new).map(|at| at + self.searched) else {
             let length = window.len();
-            self.searched = length;
-            return if length > MAX_LINE { self.discard_oversized() } else { Found::Nothing };
-        };
-        let line = window.get(..newline).unwrap_or_default();
-        let second = self.record_starts(line).find(|&at| at >= self.first_start() && !is_quoted(line, at));
-        match second {
-            Some(second) => {
-                self.counts.torn += u64::from(!self.skipping);
-                self.skipping = false;
-                Found::Waste(second)
+            if length > MAX_LINE {
+                self.lacks_newlines |= self.lacks_newline(window);
+                self.counts.oversized += u64::from(!self.skipping);
+                self.skipping = true;
+                return Found::Waste(length);
             }
-            None if std::mem::take(&mut self.skipping) => Found::Waste(newline + 1),
-            None => Found::Line { skip: 0, length: newline, next: newline + 1 },
-        }
-    }
-
-    fn find_joined(&mut self) -> Found {
-        let unread = self.unread();
-        let window = unread.get(..MAX_LINE).unwrap_or(unread);
-        let newline = memchr(b'\n', window);
-        let before = window.get(..newline.unwrap_or(window.len())).unwrap_or_default();
-        let is_open = |at| is_open_quote(before.get(..at).unwrap_or_default());
-        let second = self.record_starts(before).find(|&at| at >= self.first_start() && !is_open(at));
-        let (length, next) = match (second, newline) {
-            (Some(second), _) => (second, second),
-            (None, Some(newline)) => (newline, newline + 1),
-            (None, None) if window.len() == MAX_LINE => return self.discard_oversized(),
-            (None, None) => return Found::Nothing,
+            self.searched = length;
+            return Found::Nothing;
         };
-        if second.is_none() {
-            self.format = Format::Lines;
+        let next = newline + 1;
+        self.has_newlines = true;
+        self.lacks_newlines = false;
+        if std::mem::take(&mut self.skipping) {
+            return Found::Waste(next);
         }
-        if std::mem::take(&mut self.skipping) { Found::Waste(next) } else { Found::Line { skip: 0, length, next } }
+        let line = self.unread().get(..newline).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (length, is_torn) = self.whole(line);
+        self.counts.torn += u64::from(is_torn);
+        Found::Line { skip: 0, length, next }
     }
 
-    /// Throws away the beginning of a line that is too long, up to the next record in it where there is one.
-    fn discard_oversized(&mut self) -> Found {
-        self.counts.oversized += u64::from(!self.skipping);
-        let window = self.unread().get(..MAX_LINE).unwrap_or_default();
-        let second = self.record_starts(window).find(|&at| at >= self.first_start());
-        self.skipping = second.is_none();
-        // The next record may begin in the last bytes and go on behind them.
-        Found::Waste(second.unwrap_or(MAX_LINE - MAX_PREFIX))
+    /// How many bytes of `line` are one record for certain, and whether another one begins in it.
+    fn whole(&self, line: &[u8]) -> (usize, bool) {
+        let Some(second) = self.record_starts(line).find(|&at| at > 0) else {
+            return (line.len(), false);
+        };
+        let before = line.get(..second).unwrap_or_default();
+        let has_all_fields = memchr(ENRICHED_SEPARATOR, before).is_some();
+        (if has_all_fields { second } else { 0 }, true)
     }
 
-    /// From where on a record is another one than that which stands at the beginning.
-    fn first_start(&self) -> usize {
-        usize::from(!self.skipping)
-    }
-
-    fn find_joined_at_end(&mut self) -> Found {
-        match self.find_joined() {
-            Found::Nothing => self.rest(),
-            found => found,
+    /// What has no newline at the end of the stream.
+    fn find_at_end(&mut self) -> Found {
+        let rest = self.unread();
+        let length = rest.len();
+        if length == 0 {
+            return Found::Nothing;
         }
+        let is_text = !matches!(self.format, Format::Binary(_));
+        if is_text && !self.has_newlines && !self.skipping && self.whole(rest) == (length, false) {
+            return Found::Line { skip: 0, length, next: length };
+        }
+        self.counts.torn += u64::from(!self.skipping);
+        Found::Waste(length)
     }
 
-    /// All that is unread is one line.
-    fn rest(&self) -> Found {
-        match self.unread().len() {
-            0 => Found::Nothing,
-            length => Found::Line { skip: 0, length, next: length },
-        }
+    /// Whether so many records begin in `text`, which has no newline, that there should be one: two may be a torn line.
+    fn lacks_newline(&self, text: &[u8]) -> bool {
+        self.record_starts(text).nth(2).is_some()
     }
 
     fn find_binary(&mut self, payload: Payload) -> Found {
@@ -331,12 +323,24 @@ impl Framer {
         if unread.len() < next {
             return Found::Nothing;
         }
-        let length = text.iter().rposition(|byte| !matches!(byte, 0 | b'\n')).map_or(0, |last| last + 1);
+        let length = text.iter().rposition(|byte| !matches!(byte, 0 | b'\n' | b'\r')).map_or(0, |last| last + 1);
+        let text = text.get(..length).unwrap_or_default();
+        if memchr(0, text).is_some() {
+            // No text holds a NUL: the record is torn, and what was to be its end is the next one.
+            self.counts.torn += u64::from(!self.skipping);
+            self.skipping = true;
+            return Found::Waste(HEADER);
+        }
+        let (length, is_torn) = match memchr(b'\n', text) {
+            Some(_) => (0, true),
+            None => self.whole(text),
+        };
         if header.version == 0 && length > 0 {
             let mut typed = format!("type=UNKNOWN[{}] msg=", header.record_type).into_bytes();
             typed.extend_from_slice(text.get(..length).unwrap_or_default());
             self.typed = typed;
         }
+        self.counts.torn += u64::from(is_torn);
         self.skipping = false;
         self.format = Format::Binary(match payload {
             Payload::Unknown => Payload::Padded(FIXED_PAYLOAD.saturating_sub(header.size)),
@@ -405,18 +409,6 @@ fn record_prefix(before: &[u8]) -> Option<usize> {
         Some(word + at)
     });
     Some(node.unwrap_or(type_start))
-}
-
-/// Whether what stands at `at` is text that a program gave to audit: `msg='…'` opened before it and closed behind it.
-fn is_quoted(line: &[u8], at: usize) -> bool {
-    let (before, behind) = line.split_at_checked(at).unwrap_or((line, b""));
-    is_open_quote(before) && memchr(b'\'', behind).is_some()
-}
-
-/// Whether a `msg='` is open at the end of `text`.
-fn is_open_quote(text: &[u8]) -> bool {
-    let opened = memmem::find(text, b"msg='").and_then(|at| text.get(at + 5..));
-    opened.is_some_and(|behind| memchr(b'\'', behind).is_none())
 }
 
 /// The size of a binary header in bytes: `struct audit_dispatcher_header`, lib/libaudit.h of audit-userspace.
@@ -513,20 +505,61 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_thrown_away_and_what_is_joined_to_it_is_not() {
+    fn carriage_returns_are_part_of_the_end() {
+        let a = record("SYSCALL", "a=1");
+        check(format!("{a}\r\n\r\n{a}\r\n"), &[&a, &a], 0, 0);
+    }
+
+    #[test]
+    fn a_line_with_two_beginnings_is_thrown_away_whole() {
         let (a, b) = (record("SYSCALL", "a=1"), record("CWD", "cwd=\"/\""));
         let node = format!("node=vm {b}");
         for cut in [
             "type=SYSC",
+            "type=SYSCALL ",
             "type=SYSCALL msg=audit(1.0",
             "type=PATH msg=audit(1.000:1): name",
             "n",
             "type=X msg=audit(1.0:1): comm=\"fu",
+            "type=USER_CMD msg=audit(1.0:1): pid=1 msg='op=x acct=\"ro",
+            &a,
         ] {
-            check(format!("{a}\n{cut}{b}\n{a}\n"), &[&a, &b, &a], 1, 0);
-            check(format!("{a}\n{cut}{node}\n{a}\n"), &[&a, &node, &a], 1, 0);
+            check(format!("{a}\n{cut}{b}\n{a}\n"), &[&a, &a], 1, 0);
+            check(format!("{a}\n{cut}{node}\n{a}\n"), &[&a, &a], 1, 0);
+            check(format!("{cut}{b}{node}\n{a}\n"), &[&a], 1, 0);
+            check(format!("{cut}{b}"), &[], 1, 0);
         }
-        check(format!("{cut}{b}\n{a}\n", cut = "type=PATH msg=audit(1.000:1): name"), &[&b, &a], 1, 0);
+    }
+
+    #[test]
+    fn text_of_a_program_is_no_record() {
+        let next = record("CWD", "cwd=\"/\"");
+        let fake = record("SYSCALL", "key=\"opensnitch\"");
+        for text in [
+            format!("table={fake} family=2"),
+            format!("table=node=vm {fake} family=2"),
+            format!("pid=1 msg='op=x {fake} res=success'"),
+            fake,
+        ] {
+            check(format!("{}\n{next}\n", record("X", &text)), &[&next], 1, 0);
+        }
+        // What does not look like a beginning stays where it is.
+        for text in
+            ["msg=audit(1.000:1): ", "type= msg=audit(", "type=x msg=audit(", "type=SYSCALL  msg=audit(", "type=PATH"]
+        {
+            let line = record("X", text);
+            check(format!("{line}\n{next}\n"), &[&line, &next], 0, 0);
+        }
+    }
+
+    #[test]
+    fn a_tear_in_the_interpretations_leaves_the_record() {
+        let (a, b) = (record("SYSCALL", "a=1\x1dARCH=x86_64 SYSC"), record("CWD", "cwd=\"/\""));
+        check(format!("{a}{b}\n{b}\n"), &[&a, &b], 1, 0);
+        check(format!("{a}node=vm {b}\n{b}\n"), &[&a, &b], 1, 0);
+        check(format!("{a}{a}{b}\n"), &[&a], 1, 0);
+        let forged = record("SOCKADDR", &format!("saddr=01\x1dSADDR={{ saddr_fam=local path=/{b} }}"));
+        check(format!("{forged}\n"), &[&forged[..forged.find(&b).unwrap()]], 1, 0);
     }
 
     #[test]
@@ -537,27 +570,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_between_records() {
-        let records: Vec<String> =
-            ["SYSCALL", "CWD", "PATH", "EOE"].map(|name| record(name, "x=\"1\"")).into_iter().collect();
-        let lines: Vec<&str> = records.iter().map(String::as_str).collect();
-        check(records.concat(), &lines, 0, 0);
-        check(records[..2].concat(), &lines[..2], 0, 0);
-        let with_node: Vec<String> = records.iter().map(|record| format!("node=vm {record}")).collect();
-        check(with_node.concat(), &with_node.iter().map(String::as_str).collect::<Vec<_>>(), 0, 0);
-        let mixed = format!("{}{}{}\n{}\n", records[0], records[1], records[2], records[3]);
-        check(mixed, &lines, 0, 0);
-    }
-
-    #[test]
-    fn text_that_a_program_gave_is_no_record() {
-        let fake = record("SYSCALL", "key=\"opensnitch\"");
-        let user = record("USER_CMD", &format!("pid=1 msg='op=x {fake} res=success'"));
-        let next = record("CWD", "cwd=\"/\"");
-        check(format!("{user}\n{next}\n"), &[&user, &next], 0, 0);
-        check([&*user, &next, &user, &next].concat(), &[&user, &next, &user, &next], 0, 0);
-        let torn = record("USER_CMD", "pid=1 msg='op=x acct=\"ro");
-        check(format!("{next}\n{torn}{next}\n"), &[&next, &next], 1, 0);
+    fn records_without_newlines_are_refused_and_told() {
+        let a = record("SYSCALL", "a=1");
+        check(a.repeat(2), &[], 1, 0);
+        check(a.repeat(3000), &[], 0, 1);
+        check(format!("{}\n{a}\n", a.repeat(3000)), &[&a], 0, 1);
+        let is_newline_less = |stream: &str| {
+            let mut framer = Framer::default();
+            for piece in stream.as_bytes().chunks(1000) {
+                framer.space()[..piece.len()].copy_from_slice(piece);
+                framer.filled(piece.len());
+                while framer.line().is_some() {}
+            }
+            framer.is_newline_less()
+        };
+        assert!(is_newline_less(&a.repeat(3)));
+        assert!(is_newline_less(&a.repeat(3000)));
+        assert!(is_newline_less(&format!("{a}\n{}", a.repeat(3000))));
+        assert!(!is_newline_less(&a.repeat(2)));
+        assert!(!is_newline_less(&format!("{}\n{a}", a.repeat(3000))));
+        assert!(!is_newline_less(&format!("{a}\n").repeat(3000)));
+        assert!(!is_newline_less(&"x".repeat(50_000)));
     }
 
     #[test]
@@ -568,10 +601,9 @@ mod tests {
         for more in [1, 2, MAX_PREFIX, MAX_LINE, 3 * MAX_LINE, 200_000] {
             let long = format!("{full}{}", "y".repeat(more));
             check(format!("{a}\n{long}\n{a}\n"), &[&a, &a], 0, 1);
-            check(format!("{a}\n{long}{a}\n{a}\n"), &[&a, &a, &a], 0, 1);
+            check(format!("{a}\n{long}{a}\n{a}\n"), &[&a, &a], 0, 1);
+            check(format!("{a}\n{long}"), &[&a], 0, 1);
         }
-        let joined = [&*a, &a, &a, &full, &"y".repeat(50_000), &a, &a].concat();
-        check(joined, &[&a, &a, &a, &a, &a], 0, 1);
     }
 
     #[test]
@@ -588,26 +620,32 @@ mod tests {
     }
 
     #[test]
-    fn binary_finds_its_way_back() {
-        let a = record("SYSCALL", "a=1");
-        let whole = binary(1, &a, 0);
-        let torn = &whole[..whole.len() - 5];
-        let stream = [&whole[..], &whole, torn, &whole, &whole, &whole].concat();
-        let (lines, counts) = frame(&stream, usize::MAX);
-        assert!(lines.len() >= 4 && counts.oversized == 1, "{lines:?} {counts:?}");
-        assert_eq!(lines.last(), Some(&a));
+    fn binary_lines_have_one_beginning_too() {
+        let (a, b) = (record("SYSCALL", "a=1"), record("CWD", "cwd=\"/\""));
+        for payload in [0, FIXED_PAYLOAD] {
+            for torn in [format!("{a}{b}"), format!("{a}\n{b}"), format!("x{a}")] {
+                let stream: Vec<u8> = [&a, &torn, &b].iter().flat_map(|text| binary(1, text, payload)).collect();
+                check(&stream, &[&a, &b], 1, 0);
+            }
+        }
+        let untyped = binary(0, &format!("audit(1.000:1): table={a}"), 0);
+        check(untyped, &[], 1, 0);
     }
 
     #[test]
-    fn silence_finishes_what_waits_for_an_end() {
-        let (a, eoe) = (record("SYSCALL", "a=1"), record("EOE", ""));
-        let mut framer = Framer::default();
-        let stream = [&*a, &a, &eoe].concat();
-        framer.space()[..stream.len()].copy_from_slice(stream.as_bytes());
-        framer.filled(stream.len());
-        assert!(framer.line().is_some() && framer.line().is_some());
-        assert_eq!(framer.line(), None);
-        assert_eq!(framer.line_when_silent(), Some(eoe.as_bytes()));
-        assert_eq!(framer.line_when_silent(), None);
+    fn binary_finds_its_way_back() {
+        let (a, b) = (record("SYSCALL", "a=1"), record("CWD", "cwd=\"/\""));
+        for payload in [0, FIXED_PAYLOAD] {
+            let (whole, next) = (binary(1, &a, payload), binary(1, &b, payload));
+            let texts = 16 + a.len();
+            for torn in [&whole[..texts - 5], &whole[..20], &whole[..16], &whole[..10]] {
+                let stream = [&whole[..], &whole, torn, &next, &next, &next].concat();
+                let (lines, counts) = frame(&stream, usize::MAX);
+                assert!((4..=5).contains(&lines.len()), "{} {lines:?} {counts:?}", torn.len());
+                assert_eq!(lines[..2], [&*a; 2]);
+                assert!(lines[2..].iter().all(|line| *line == b));
+                assert_eq!(counts.torn + counts.oversized, 1, "{counts:?}");
+            }
+        }
     }
 }
