@@ -2,6 +2,7 @@
 
 use audit_records::{EventType, Family, Protocol, SocketType};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use opensnitch_audit_client::Query;
 
@@ -23,14 +24,15 @@ pub(super) struct Find {
     /// The program's path; all programs under a folder where it ends in '/*'.
     #[arg(long, value_name = "PATH")]
     exe: Option<String>,
-    /// Any of these types: socket, connect, socketpair, bind, execve, send, accept.
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = event_type)]
+    /// Any of these types, with commas between them.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new(EventType::ALL.map(EventType::name)))]
     event_types: Vec<String>,
     /// The address family: inet, inet6, local, …
     #[arg(long, value_parser = family)]
     family: Option<String>,
-    /// The protocol: tcp, udp, …
-    #[arg(long, value_parser = protocol)]
+    /// The protocol.
+    #[arg(long, value_parser = PossibleValuesParser::new(protocols()))]
     protocol: Option<String>,
     /// The address connected to, or a prefix as 192.0.2.0/24.
     #[arg(long, value_name = "ADDRESS")]
@@ -38,8 +40,8 @@ pub(super) struct Find {
     /// The port connected to.
     #[arg(long)]
     port: Option<u16>,
-    /// How the call ended: success, in-progress or failure.
-    #[arg(long, value_parser = outcome)]
+    /// How the call ended.
+    #[arg(long, value_parser = PossibleValuesParser::new(["success", "in-progress", "failure"]))]
     outcome: Option<String>,
     /// The systemd unit.
     #[arg(long)]
@@ -80,34 +82,23 @@ impl Find {
     }
 }
 
-fn event_type(text: &str) -> Result<String, String> {
-    one_of(text, EventType::ALL.into_iter().map(EventType::name))
-}
-
-fn outcome(text: &str) -> Result<String, String> {
-    one_of(text, ["success", "in-progress", "failure"].into_iter())
-}
-
 /// By name, or by number as an event has a family without a name.
 fn family(text: &str) -> Result<String, String> {
-    let unnamed = text.parse().is_ok_and(|number| Family(number).name().is_none() && text == number.to_string());
-    if unnamed { Ok(text.to_owned()) } else { one_of(text, (0..=u16::MAX).map_while(|number| Family(number).name())) }
+    let names = (0..=u16::MAX).map_while(|number| Family(number).name());
+    let is_unnamed = |number: u16| Family(number).name().is_none() && text == number.to_string();
+    if names.clone().any(|name| name == text) || text.parse().is_ok_and(is_unnamed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("it is one of {}", names.collect::<Vec<_>>().join(", ")))
 }
 
-fn protocol(text: &str) -> Result<String, String> {
+/// The names that an event's protocol can have.
+fn protocols() -> Vec<&'static str> {
     /// `IPPROTO_MAX` of the kernel's include/uapi/linux/in.h.
     const MAX: u32 = 263;
     // Of a raw socket the number alone decides.
     let named = |number| Protocol { family: Family::INET, socket_type: SocketType::RAW, number }.name();
-    one_of(text, (0..MAX).filter_map(named))
-}
-
-/// A value that is none of these can match nothing.
-fn one_of(text: &str, names: impl Iterator<Item = &'static str> + Clone) -> Result<String, String> {
-    if names.clone().any(|name| name == text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("it is one of {}", names.collect::<Vec<_>>().join(", ")))
+    (0..MAX).filter_map(named).collect()
 }
 
 /// Microseconds since the epoch.
@@ -165,9 +156,9 @@ mod tests {
         let table = [
             ("--family ipv4", "it is one of unspec, local, inet, "),
             ("--family 2", "it is one of unspec, local, inet, "),
-            ("--type connect,open", "it is one of socket, connect, "),
-            ("--outcome ok", "it is one of success, in-progress, failure"),
-            ("--protocol TCP", "it is one of icmp, igmp, ipip, tcp, udp, "),
+            ("--type connect,open", "[possible values: socket, connect, "),
+            ("--outcome ok", "[possible values: success, in-progress, failure]"),
+            ("--protocol TCP", "[possible values: icmp, igmp, ipip, tcp, udp, "),
             ("--since yesterday", "a time is as 2026-11-22T10:55:41Z"),
             ("--since 1969-12-31T23:59:59Z", "a time is as 2026-11-22T10:55:41Z"),
             ("--port 65536", "0..=65535"),
