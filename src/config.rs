@@ -17,13 +17,17 @@ pub struct Config {
     pub socket: Socket,
     /// The key of the kernel rules; only events under it are ours.
     #[serde(deserialize_with = "key")]
-    pub key: String,
+    pub key: crate::rules::Key,
     /// Load the kernel rules at the start and remove them at the end.
     pub manage_rules: bool,
     /// Rules for execve and execveat too.
     pub execve: bool,
     /// Rules for sockets of every family, not only inet and inet6.
     pub local: bool,
+    /// h
+    pub history: usize,
+    /// s
+    pub sends: bool,
     /// Keep each event's records as received (`RawEvent`).
     pub keep_raw: bool,
     /// Entries in the cache, 1 to 65,536.
@@ -51,10 +55,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             socket: Socket::Auto,
-            key: "opensnitch".to_owned(),
+            key: "opensnitch".parse().unwrap(),
             manage_rules: true,
             execve: false,
             local: false,
+            history: 65536, sends: false,
             keep_raw: false,
             max_events: 4096,
             signals_per_second: 200,
@@ -125,11 +130,11 @@ const MAX_SOCKET_PATH: usize = 108;
 /// A key of the kernel holds 256 bytes (`AUDIT_MAX_KEY_LEN`), several of them in one rule; ours is a short word.
 const MAX_KEY: usize = 31;
 
-fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<crate::rules::Key, D::Error> {
     let key = String::deserialize(deserializer)?;
     let is_word = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     if is_word && (1..=MAX_KEY).contains(&key.len()) {
-        return Ok(key);
+        return Ok(key.parse().unwrap());
     }
     Err(D::Error::custom(format!("key is 1 to {MAX_KEY} letters, digits, '-', '_' or '.', not {key:?}")))
 }

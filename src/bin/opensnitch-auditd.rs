@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     let options = Service::parse();
     logging::init(options.verbose);
+    end_with_the_part_that_panics();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -20,6 +21,14 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// A part that panics takes the service with it, and systemd starts it again: nobody is answered by what is left of it.
+fn end_with_the_part_that_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("a part of the service panicked, and the service ends: {panic}");
+        std::process::abort();
+    }));
 }
 
 /// `EX_CONFIG` of sysexits.h: to start again would not help, and the unit says so (`RestartPreventExitStatus=`).

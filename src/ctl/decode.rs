@@ -5,11 +5,13 @@ use std::io::{self, BufWriter, ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use audit_records::{Address, Assembler, Event, Framer, Outcome, error_name};
-use opensnitch_audit_client::{self as client, text};
+use audit_records::{Assembler, Framer};
+use opensnitch_audit_client::Event;
 
 use super::Failure;
 use super::print::{Merged, Rows};
+use crate::dbus::wire;
+use crate::store::Store;
 
 /// How far the assembler's clock goes with each line. A stream has no other clock: what its records say is when a call was
 /// made, which may have blocked for minutes before it was told, and how fast the stream can be read says nothing.
@@ -18,10 +20,13 @@ use super::print::{Merged, Rows};
 /// one event lie much closer together: the kernel writes them at once, and only those of other processors between them.
 const LINE: Duration = Duration::from_millis(1);
 
+/// Processes whose sockets are remembered, to tell the protocol of what they connect: as many as the service has by default.
+const PROCESSES: usize = 4096;
+
 /// Reads `file` or standard input to its end, in constant memory.
 pub(super) fn run(file: Option<&Path>, key: &str, as_json: bool) -> Result<(), Failure> {
     let mut rows = Rows::new(BufWriter::new(io::stdout().lock()), as_json, Merged::Alike);
-    let mut print = |event: &Event<'_>| rows.row(&typed(event));
+    let mut print = |event: &Event| rows.row(event);
     let anomalies = match file {
         Some(path) => {
             let unreadable = |error| Failure::File(path.to_owned(), error);
@@ -42,15 +47,18 @@ pub(super) fn run(file: Option<&Path>, key: &str, as_json: bool) -> Result<(), F
 fn decode(
     mut input: impl Read,
     key: &str,
-    print: &mut impl FnMut(&Event<'_>) -> io::Result<()>,
+    print: &mut impl FnMut(&Event) -> io::Result<()>,
 ) -> io::Result<[(u64, &'static str); 4]> {
     let mut framer = Framer::default();
     let mut assembler = Assembler::new(key, false);
     let mut now = Duration::ZERO;
+    // As the service does, but of the history only the last row is needed.
+    let store = Store::new(1, PROCESSES, &[]);
     let mut printed = Ok(());
-    let mut keep = |event: Event<'_>| {
+    let mut keep = |event: audit_records::Event<'_>| {
+        let row = store.insert(&event, Duration::ZERO, 0);
         if printed.is_ok() {
-            printed = print(&event);
+            printed = print(&wire::of_records(&row));
         }
     };
     let mut ended = false;
@@ -80,104 +88,6 @@ fn decode(
     ])
 }
 
-/// What the records of an event say, as the service tells it.
-fn typed(event: &Event<'_>) -> client::Event {
-    let mut typed = client::Event::default();
-    add_process(&mut typed, event);
-    add_call(&mut typed, event);
-    add_destination(&mut typed, event);
-    typed.raw_event = event.raw().map(|raw| text(raw).0);
-    typed
-}
-
-fn add_process(typed: &mut client::Event, event: &Event<'_>) {
-    let who = event.who();
-    let subject = who.subject();
-    let lossy = |bytes: Option<&[u8]>| bytes.map(|bytes| text(bytes).0);
-    typed.pid = subject.pid;
-    typed.ppid = subject.ppid;
-    typed.uid = subject.uid;
-    typed.gid = subject.gid;
-    typed.euid = subject.euid;
-    typed.egid = subject.egid;
-    typed.audit_uid = subject.auid;
-    typed.user_name = lossy(subject.auid_name.as_deref());
-    typed.session_id = subject.session;
-    typed.tty = lossy(subject.tty.as_deref());
-    typed.proc_name = lossy(subject.comm.as_deref());
-    if let Some(exe) = &subject.exe {
-        let (path, raw) = text(exe);
-        (typed.proc_path, typed.proc_path_raw) = (Some(path), raw);
-        typed.proc_path_from = Some("record".to_owned());
-    }
-    if let Some(cwd) = who.cwd() {
-        let (path, raw) = text(&cwd);
-        (typed.proc_dir, typed.proc_dir_raw) = (Some(path), raw);
-    }
-    if let Some(args) = event.args().or_else(|| who.title()) {
-        typed.args = args.iter().map(|arg| text(arg).0).collect();
-        typed.args_cut = args.cut.then_some(true);
-        typed.proc_cmd_line = Some(typed.args.join(" "));
-    }
-    typed.keys = who.keys().iter().map(|key| text(key).0).collect();
-    typed.node = lossy(who.node());
-}
-
-fn add_call(typed: &mut client::Event, event: &Event<'_>) {
-    let id = event.id();
-    typed.timestamp = Some(id.milliseconds.saturating_mul(1000));
-    typed.serial = Some(id.serial);
-    typed.event_type = event.event_type().map(|one| one.name().to_owned());
-    typed.success = event.success();
-    typed.exit = event.exit();
-    typed.fd = event.fd();
-    let (outcome, error) = match event.outcome() {
-        None => (None, None),
-        Some(Outcome::Success) => (Some("success"), None),
-        Some(Outcome::InProgress) => (Some("in-progress"), None),
-        Some(Outcome::Failure(error)) => (Some("failure"), error.and_then(error_name)),
-    };
-    typed.outcome = outcome.map(str::to_owned);
-    typed.error = error.map(str::to_owned);
-    typed.syscall = event.syscall();
-    if let Some(arch) = event.arch() {
-        typed.arch = Some(arch.name().map_or_else(|| format!("{:x}", arch.0), str::to_owned));
-        typed.syscall_name = event.syscall().and_then(|number| arch.syscall_name(number)).map(str::to_owned);
-    }
-    if let Some(file) = event.file() {
-        typed.ouid = file.ouid;
-        typed.ogid = file.ogid;
-        typed.inode = file.inode;
-        typed.dev = file.dev.as_deref().map(|dev| text(dev).0);
-        typed.proc_mode = file.mode.as_deref().map(|mode| text(mode).0);
-    }
-}
-
-fn add_destination(typed: &mut client::Event, event: &Event<'_>) {
-    typed.net_family = event.family().map(|family| family.name().map_or_else(|| family.0.to_string(), str::to_owned));
-    typed.socket_type = event.socket_type().and_then(|one| one.name()).map(str::to_owned);
-    typed.protocol = event.protocol().and_then(|one| one.name()).map(str::to_owned);
-    match event.address() {
-        None => {}
-        Some(Address::Inet(host, port)) => {
-            (typed.dst_host, typed.dst_port) = (Some(host.to_string()), Some(port));
-        }
-        Some(Address::Inet6(host, port, scope)) => {
-            (typed.dst_host, typed.dst_port, typed.dst_scope) = (Some(host.to_string()), Some(port), scope);
-        }
-        Some(Address::Path(path)) => {
-            let (path, raw) = text(&path);
-            (typed.dst_path, typed.dst_path_raw) = (Some(path), raw);
-        }
-        Some(Address::Abstract(name)) => {
-            let (path, raw) = text(&name);
-            typed.dst_path = Some(format!("@{path}"));
-            // Byte for byte as the kernel has it: with the NUL that makes it abstract.
-            typed.dst_path_raw = raw.map(|raw| [b"\0", raw.as_slice()].concat());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,10 +95,10 @@ mod tests {
     /// The serials of the events in a stream, in the order in which they are printed, and how many were whole.
     fn serials(stream: &str) -> (Vec<u32>, usize) {
         let (mut serials, mut whole) = (Vec::new(), 0);
-        let mut print = |event: &Event<'_>| {
-            serials.push(event.id().serial);
+        let mut print = |event: &Event| {
+            serials.extend(event.serial);
             // Both records are there.
-            whole += usize::from(event.who().pid().is_some() && event.address().is_some());
+            whole += usize::from(event.pid.is_some() && event.dst_host.is_some());
             Ok(())
         };
         let anomalies = decode(stream.as_bytes(), "k", &mut print).unwrap();

@@ -19,6 +19,8 @@ const MANY_EVENTS: u64 = 100;
 /// The connection to auditd, as the service knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
+    /// n
+    pub newline_less: bool,
     /// Where it looks for auditd's socket, the first choice first.
     pub sockets: Vec<PathBuf>,
     /// How long there has been a connection, if there is one, and how many lines came through it.

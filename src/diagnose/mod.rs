@@ -44,6 +44,10 @@ pub struct Facts {
     pub key: String,
     /// Whether the service loads its rules by itself (`manage_rules`).
     pub manages_rules: bool,
+    /// s
+    pub sends: bool,
+    /// d
+    pub sock_diag: bool,
     /// Who asks.
     pub caller: Caller,
     /// Whether polkit is on the bus, or can be started by it.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::hash::Hash;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::Bytes;
+use audit_records::Bytes;
 
 /// Names of users that are remembered, and names of groups. Events come with ids that anybody may choose (user namespaces).
 const MAX_REMEMBERED: usize = 1024;
@@ -63,19 +63,24 @@ impl Accounts {
         })
     }
 
+    /// The id of a group, where it is known without asking; the inner `None` is a group that is not there.
+    #[must_use]
+    pub fn peek_group(&self, name: &str) -> Option<Option<u32>> {
+        let files = GROUP_FILES.map(stamp);
+        let mut groups = lock(&self.groups);
+        if groups.files != files {
+            *groups = Groups { ids: Memory::default(), files };
+        }
+        groups.ids.get(name, Instant::now())
+    }
+
     /// The id of a group. **May wait for the name service.**
     #[must_use]
     pub fn group(&self, name: &str) -> Option<u32> {
-        let files = GROUP_FILES.map(stamp);
-        {
-            let mut groups = lock(&self.groups);
-            if groups.files != files {
-                *groups = Groups { ids: Memory::default(), files };
-            }
-            if let Some(id) = groups.ids.get(name, Instant::now()) {
-                return id;
-            }
+        if let Some(id) = self.peek_group(name) {
+            return id;
         }
+        let files = GROUP_FILES.map(stamp);
         let id = uzers::get_group_by_name(name).map(|group| group.gid());
         let mut groups = lock(&self.groups);
         // It is good for the files as they were before it was asked for.
@@ -124,20 +129,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn stamp(path: &str) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
-}
-
-static ACCOUNTS: LazyLock<Accounts> = LazyLock::new(Accounts::default);
-
-/// The name of a user. May wait for the name service: never called by the reader.
-#[must_use]
-pub fn user_name(uid: u32) -> Option<Bytes> {
-    ACCOUNTS.name(uid)
-}
-
-/// The number of a group. May wait for the name service.
-#[must_use]
-pub fn group_id(name: &str) -> Option<u32> {
-    ACCOUNTS.group(name)
 }
 
 #[cfg(test)]

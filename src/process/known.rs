@@ -1,11 +1,11 @@
 //! What is known of one process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cgroup::Cgroup;
 use super::proc;
-use crate::event::{Args, Bytes};
+use audit_records::{Args, Bytes};
 
 /// Ancestors told of one process. Shells in shells and build tools seldom go deeper.
 pub const MAX_PARENTS: usize = 16;
@@ -36,6 +36,8 @@ pub struct Ancestor {
 pub struct Process {
     /// Its pid.
     pub pid: u32,
+    /// Its real user.
+    pub uid: u32,
     /// When it started, in microseconds since boot, as exact as the kernel's clock tick (`starttime`, proc_pid_stat(5)).
     pub start_time_us: u64,
     /// When that was, in milliseconds since the epoch, by the clock at the visit.
@@ -60,9 +62,10 @@ pub struct Process {
 impl Process {
     /// A process of which nothing else is known, and which is not watched.
     #[must_use]
-    pub fn new(pid: u32, start_time_us: u64, started_at_ms: u64) -> Self {
+    pub fn new(pid: u32, uid: u32, start_time_us: u64, started_at_ms: u64) -> Self {
         Self {
             pid,
+            uid,
             start_time_us,
             started_at_ms,
             cgroup: None,
@@ -93,10 +96,10 @@ impl Process {
         self.life.get() == Life::WATCHED
     }
 
-    /// Whether its end was noticed.
+    /// When its end was noticed, in milliseconds since the epoch: all it did was done by then.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.life.get() == Life::ENDED
+    pub fn ended_at_ms(&self) -> Option<u64> {
+        Some(self.life.get()).filter(|state| *state > Life::WATCHED)
     }
 
     /// Whether it runs: told by its pidfd while it is watched, else looked up in `/proc`, which takes some microseconds and
@@ -105,14 +108,14 @@ impl Process {
     pub fn is_running(&self) -> bool {
         match self.life.get() {
             Life::WATCHED => true,
-            Life::ENDED => false,
-            _ => {
+            Life::UNWATCHED => {
                 let runs = proc::start_time_us(self.pid) == Some(self.start_time_us);
                 if !runs {
-                    self.life.set(Life::ENDED);
+                    self.life.end(proc::now_ms());
                 }
                 runs
             }
+            _ => false,
         }
     }
 
@@ -145,21 +148,33 @@ pub(super) fn size_of_parents(parents: &Parents) -> usize {
     parents.iter().map(|parent| size_of::<Ancestor>() + parent.program.len()).sum()
 }
 
-/// Whether a process runs, as far as its pidfd told.
+/// Whether a process runs, as far as its pidfd told: one of two states, or when its end was noticed.
 #[derive(Debug, Default)]
-pub(super) struct Life(AtomicU8);
+pub(super) struct Life(AtomicU64);
 
 impl Life {
-    pub(super) const UNWATCHED: u8 = 0;
-    pub(super) const WATCHED: u8 = 1;
-    pub(super) const ENDED: u8 = 2;
+    pub(super) const UNWATCHED: u64 = 0;
+    pub(super) const WATCHED: u64 = 1;
 
-    fn get(&self) -> u8 {
+    fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 
-    pub(super) fn set(&self, state: u8) {
+    pub(super) fn set(&self, state: u64) {
         self.0.store(state, Ordering::Release);
+    }
+
+    /// It has ended by then, in milliseconds since the epoch.
+    pub(super) fn end(&self, at_ms: u64) {
+        self.set(at_ms.max(Self::WATCHED + 1));
+    }
+}
+
+#[cfg(test)]
+impl Process {
+    /// Its end was noticed then, in milliseconds since the epoch.
+    pub(crate) fn end(&self, at_ms: u64) {
+        self.life.end(at_ms);
     }
 }
 
@@ -169,7 +184,7 @@ mod tests {
 
     #[test]
     fn events_from_before_its_time_are_not_its_own() {
-        let process = Process::new(7, 0, 10_000);
+        let process = Process::new(7, 0, 0, 10_000);
         for (event_ms, expected) in [(0, false), (9_899, false), (9_900, true), (10_000, true), (u64::MAX, true)] {
             assert_eq!(process.lived_at(event_ms), expected, "{event_ms}");
         }
@@ -179,8 +194,8 @@ mod tests {
     fn an_unwatched_process_is_looked_up_by_pid_and_start_time() {
         let pid = std::process::id();
         let start = proc::start_time_us(pid).unwrap();
-        assert!(Process::new(pid, start, 0).is_running());
-        let other = Process::new(pid, start + 1, 0);
-        assert!(!other.has_ended() && !other.is_running() && other.has_ended());
+        assert!(Process::new(pid, 0, start, 0).is_running());
+        let other = Process::new(pid, 0, start + 1, 0);
+        assert!(other.ended_at_ms().is_none() && !other.is_running() && other.ended_at_ms().is_some());
     }
 }

@@ -14,7 +14,7 @@ use super::cgroup::Cgroups;
 use super::known::{Ancestor, Life, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, first_event_ms, size_of_parents};
 use super::proc::{self, Folder, Stat};
 use super::visits::{Request, Visit};
-use crate::event::{Args, Bytes};
+use audit_records::{Args, Bytes};
 
 /// Processes that are remembered after their end: events from their last moments may still be on their way.
 const MAX_ENDED: usize = 1024;
@@ -192,9 +192,10 @@ impl Registry {
     pub(super) fn ended(&mut self, data: EventData) {
         let key = Key::of(data);
         let Some(known) = self.known.get_mut(&key.pid).filter(|known| known.serial == key.serial) else { return };
-        known.life.set(Life::ENDED);
+        let now = proc::now_ms();
+        known.life.end(now);
         known.pidfd = None;
-        known.ended_at_ms = Some(proc::now_ms());
+        known.ended_at_ms = Some(now);
         self.uses.remove(&known.last_use);
         self.ended.push_back(key);
         if self.ended.len() > MAX_ENDED {
@@ -309,7 +310,7 @@ impl Registry {
         known.parents = Some(parents.clone());
         set_program(known, pid, program(exe.as_deref(), comm.as_deref()));
         let mut visited = Visited {
-            process: Arc::new(Process::new(pid, 0, 0)),
+            process: Arc::new(Process::new(pid, uid, 0, 0)),
             uid,
             program: request.program,
             title: Title::NotRead,
@@ -334,7 +335,7 @@ impl Registry {
             own_mounts,
             parents,
             life: known.life.clone(),
-            ..Process::new(pid, stat.start_time_us, known.started_at_ms)
+            ..Process::new(pid, uid, stat.start_time_us, known.started_at_ms)
         });
         known.visited = Some(visited);
         self.measure(pid);
@@ -556,7 +557,11 @@ impl Registry {
         self.bytes -= known.size;
         self.uses.remove(&known.last_use);
         if known.ended_at_ms.is_none() {
-            known.life.set(if known.pidfd.as_ref().is_some_and(has_ended) { Life::ENDED } else { Life::UNWATCHED });
+            if known.pidfd.as_ref().is_some_and(has_ended) {
+                known.life.end(proc::now_ms());
+            } else {
+                known.life.set(Life::UNWATCHED);
+            }
         }
     }
 }

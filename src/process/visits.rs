@@ -15,9 +15,10 @@ use rustix::io;
 use rustix::process::{Resource, getrlimit};
 
 use super::known::{Parents, Process};
+use super::proc::{self, Folder};
 use super::registry::{Answer, Key, Registry};
 use super::titles::{MAX_TITLE_BYTES, PATIENCE, Ticket, Titles};
-use crate::event::Args;
+use audit_records::Args;
 
 /// Events that wait for a visit: a second of the most that auditd carries.
 pub const MAX_WAITING: usize = 16 * 1024;
@@ -215,6 +216,27 @@ impl<T> Shared<T> {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A look at the process with this pid now, whoever runs it; none where there is none. Its arguments are not read: nothing
+/// here can hang.
+#[must_use]
+pub fn look(pid: u32) -> Option<Arc<Process>> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).ok()?;
+    let request = Request {
+        pid,
+        ppid: None,
+        uid: Some(Folder::open(pid).ok()?.uid()?),
+        event_ms: proc::now_ms(),
+        title_is_whole: true,
+        program: None,
+        starts_program: false,
+        other_machine: false,
+    };
+    match Registry::new(Arc::new(epoll), 1).answer(&request, false) {
+        Answer::Visit(Visit::Found(process)) => Some(process),
+        _ => None,
     }
 }
 

@@ -123,6 +123,8 @@ pub struct Scope {
     pub local: bool,
     /// Programs that are started, too.
     pub execve: bool,
+    /// s
+    pub sends: bool,
 }
 
 /// The rules of one machine under one key.
@@ -198,7 +200,7 @@ impl RuleSet {
             return None;
         }
         [false, true].into_iter().find_map(|local| {
-            let scope = Scope { local, execve: true };
+            let scope = Scope { local, execve: true, sends: false };
             let shapes = Self::wanted(self.machine, self.key.clone(), scope, 0).rules;
             shapes.into_iter().find_map(|shape| shape.read(listed))
         })

@@ -248,7 +248,7 @@ fn many_calls_at_once_are_answered_or_refused() {
             for _ in 0..100 {
                 let connection = connection.clone();
                 calls.spawn(async move {
-                    let (name, path) = (opensnitch_audit::dbus::NAME, opensnitch_audit::dbus::PATH);
+                    let (name, path) = (opensnitch_audit_client::NAME, opensnitch_audit_client::PATH);
                     let call = connection.call_method(Some(name), path, Some(name), "GetEvents", &());
                     match tokio::time::timeout(Duration::from_secs(60), call).await.expect("an answer") {
                         Ok(_) => true,

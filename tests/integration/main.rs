@@ -19,7 +19,6 @@ mod layers;
 mod lifecycle;
 mod polkit;
 mod processes;
-mod properties;
 mod service;
 mod signals;
 mod stream;

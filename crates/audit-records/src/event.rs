@@ -87,6 +87,19 @@ pub enum Outcome {
     Failure(Option<i32>),
 }
 
+impl Outcome {
+    /// Of a call that succeeded or not, and returned that.
+    #[must_use]
+    pub fn of(success: bool, exit: Option<i64>) -> Self {
+        let error = exit.filter(|exit| *exit < 0).and_then(|exit| i32::try_from(exit.checked_neg()?).ok());
+        match (success, error) {
+            (true, _) => Self::Success,
+            (false, Some(EINPROGRESS)) => Self::InProgress,
+            (false, error) => Self::Failure(error),
+        }
+    }
+}
+
 /// A rule under the key was added or removed (CONFIG_CHANGE).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleChange {
@@ -139,12 +152,7 @@ impl<'a> Event<'a> {
     /// How it ended, as far as the records tell.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        let error = self.exit().filter(|exit| *exit < 0).and_then(|exit| i32::try_from(exit.checked_neg()?).ok());
-        match (self.success()?, error) {
-            (true, _) => Some(Outcome::Success),
-            (false, Some(EINPROGRESS)) => Some(Outcome::InProgress),
-            (false, error) => Some(Outcome::Failure(error)),
-        }
+        Some(Outcome::of(self.success()?, self.exit()))
     }
 
     /// The descriptor: of `socket` and `accept` the new one, of `connect`, `bind` and `send` the one used. io_uring tells

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use audit_records::{Framer, FramingCounts};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 
-use super::framing::{Counts, Framer};
 
 /// Where auditd's af_unix plugin listens, the newest version first.
 pub const KNOWN_SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd_events", "/var/run/audispd_events"];
@@ -20,9 +20,6 @@ pub const KNOWN_SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd
 /// The first wait between two attempts to connect, and the longest.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-
-/// How long the stream must be silent before a record without an end is taken as whole.
-const SILENCE: Duration = Duration::from_millis(100);
 
 /// Ends the wait of an [`Audisp`] from another thread.
 #[derive(Clone, Debug)]
@@ -43,7 +40,7 @@ pub enum Happening {
     Connected(PathBuf),
     /// Bytes arrived: take every line.
     Data,
-    /// Nothing arrived in time. There may be a line all the same.
+    /// Nothing arrived in time.
     Silent,
     /// The connection is gone and will be tried again. There may be a last line.
     Disconnected(io::Result<()>),
@@ -60,10 +57,8 @@ pub struct Audisp {
     stop: Arc<OwnedFd>,
     state: State,
     framer: Framer,
-    /// What the last wait ended with says which lines there are.
-    phase: Phase,
-    /// The silence behind the unread bytes was told.
-    silent: bool,
+    /// The connection has ended, and its last line is not taken yet.
+    has_ended: bool,
     /// This connection brought bytes.
     fruitful: bool,
     /// Why there was no connection, as told last.
@@ -78,13 +73,6 @@ enum State {
     Waiting(Instant, Option<OwnedFd>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Data,
-    Silent,
-    Ended,
-}
-
 impl Audisp {
     /// A client of the first of these `sockets` that can be reached.
     ///
@@ -97,8 +85,7 @@ impl Audisp {
             stop: stop.clone(),
             state: State::Waiting(Instant::now(), None),
             framer: Framer::default(),
-            phase: Phase::Data,
-            silent: false,
+            has_ended: false,
             fruitful: false,
             told: Vec::new(),
             backoff: MIN_BACKOFF,
@@ -108,17 +95,19 @@ impl Audisp {
 
     /// What became of the bytes so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> FramingCounts {
         self.framer.counts()
+    }
+
+    /// Whether the stream has no newlines: nothing of it is read, see [`Framer::is_newline_less`].
+    #[must_use]
+    pub fn is_newline_less(&self) -> bool {
+        self.framer.is_newline_less()
     }
 
     /// The next line of what the last [`wait`](Self::wait) brought.
     pub fn line(&mut self) -> Option<&[u8]> {
-        match self.phase {
-            Phase::Data => self.framer.line(),
-            Phase::Silent => self.framer.line_when_silent(),
-            Phase::Ended => self.framer.last_line(),
-        }
+        if self.has_ended { self.framer.last_line() } else { self.framer.line() }
     }
 
     /// Waits until something happens, or for `limit` at the most. Every line must have been taken before.
@@ -126,7 +115,7 @@ impl Audisp {
     /// # Errors
     /// Where the kernel cannot wait: it is out of memory.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<Happening> {
-        self.phase = Phase::Data;
+        self.has_ended = false;
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
             let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -149,13 +138,7 @@ impl Audisp {
 
     fn wait_for_bytes(&mut self, limit: Option<Duration>) -> io::Result<Option<Happening>> {
         let State::Connected(stream) = &mut self.state else { return Ok(None) };
-        let untold = self.framer.has_rest() && !self.silent;
-        let limit = if untold { Some(limit.map_or(SILENCE, |limit| limit.min(SILENCE))) } else { limit };
-        let Some([stopped, readable]) = poll_two(&self.stop, stream.as_fd(), limit)? else {
-            self.phase = Phase::Silent;
-            self.silent = true;
-            return Ok(untold.then_some(Happening::Silent));
-        };
+        let Some([stopped, readable]) = poll_two(&self.stop, stream.as_fd(), limit)? else { return Ok(None) };
         if stopped {
             return Ok(Some(Happening::Stopped));
         }
@@ -166,7 +149,6 @@ impl Audisp {
             Ok(0) => Ok(Some(self.disconnect(Ok(())))),
             Ok(bytes) => {
                 self.framer.filled(bytes);
-                self.silent = false;
                 self.fruitful = true;
                 self.backoff = MIN_BACKOFF;
                 Ok(Some(Happening::Data))
@@ -177,8 +159,8 @@ impl Audisp {
     }
 
     fn disconnect(&mut self, reason: io::Result<()>) -> Happening {
-        self.phase = Phase::Ended;
-        // Who hangs up without a word serves another client already (auditd 3.1.1 to 4.0.2): it is not stormed.
+        self.has_ended = true;
+        // A server that closes at once has another client (auditd 3.1.1 to 4.0.2): back off.
         self.state = if self.fruitful {
             State::Waiting(Instant::now(), None)
         } else {
