@@ -14,5 +14,6 @@ pub mod queue;
 pub mod record;
 pub mod rules;
 pub mod service;
+pub mod socket;
 pub mod statistics;
 pub mod stream;
