@@ -1,0 +1,230 @@
+//! A process in `/proc`, as far as the search for a socket needs it.
+//!
+//! Everything is opened below one open folder, so it is one process's even when it ends and the pid comes again. No
+//! descriptor's target is opened: a link of `/proc/PID/fd` is read by the kernel alone, and does not wait for a file
+//! system that hangs.
+
+use std::fmt::Display;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
+use rustix::io::read;
+
+use super::Socket;
+
+/// Bytes of a link's target that are read: `socket:[18446744073709551615]`. Paths are longer, and of no interest.
+const LINK_MAX: usize = 32;
+
+/// Bytes that the kernel fills with names of a folder in one go: it prepares each name, so that a search that ends early
+/// does not pay for many.
+const NAMES: usize = 1024;
+
+/// Bytes of `/proc/PID/stat`: 52 numbers and a name.
+const STAT_MAX: usize = 2048;
+
+/// Bytes of a list of children: some 500 pids.
+const CHILDREN_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    folder: OwnedFd,
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) parent: u32,
+    pub(super) threads: u32,
+    /// Microseconds since boot, as exact as the kernel's clock tick.
+    pub(super) start_time_us: u64,
+}
+
+impl Stat {
+    /// Of a process that has not ended (proc_pid_stat(5)).
+    fn parse(line: &[u8]) -> Option<Self> {
+        // Its name, between parentheses, may hold anything, parentheses too.
+        let name_end = line.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = str::from_utf8(line.get(name_end + 1..)?).ok()?.split_ascii_whitespace();
+        // The fields are counted from 1, and the third is the first here.
+        if matches!(fields.next()?, "Z" | "X" | "x") {
+            return None;
+        }
+        let parent = fields.next()?.parse().ok()?;
+        let threads = fields.nth(20 - 5)?.parse().ok()?;
+        let ticks: u64 = fields.nth(22 - 21)?.parse().ok()?;
+        let start_time_us = u128::from(ticks) * 1_000_000 / u128::from(procfs::ticks_per_second());
+        Some(Self { parent, threads, start_time_us: u64::try_from(start_time_us).ok()? })
+    }
+}
+
+impl Process {
+    pub(super) fn open(pid: u32) -> Option<Self> {
+        Some(Self { pid, folder: openat(CWD, format!("/proc/{pid}"), FOLDER, Mode::empty()).ok()? })
+    }
+
+    /// `None` where it has ended, even if nobody has waited for it yet.
+    pub(super) fn stat(&self) -> Option<Stat> {
+        let mut line = [0; STAT_MAX];
+        let file = openat(&self.folder, "stat", READ, Mode::empty()).ok()?;
+        // The kernel gives it out whole.
+        let length = read(&file, line.as_mut_slice()).ok()?;
+        Stat::parse(line.get(..length)?)
+    }
+
+    /// Whether this descriptor is one of these sockets.
+    pub(super) fn has_at(&self, descriptor: i32, sockets: &[Socket]) -> bool {
+        is_one_of(&self.folder, &format!("fd/{descriptor}"), sockets)
+    }
+
+    /// Looks through the descriptors, and not at more than `limit`.
+    pub(super) fn descriptor(&self, sockets: &[Socket], limit: usize) -> Option<i32> {
+        let folder = openat(&self.folder, "fd", READ_FOLDER, Mode::empty()).ok()?;
+        find_number(&folder, limit, |descriptor| {
+            is_one_of(&folder, &descriptor.to_string(), sockets).then_some(descriptor)
+        })
+    }
+
+    /// How many descriptors it has; 0 where the kernel does not tell (before Linux 6.2).
+    pub(super) fn descriptors(&self) -> u64 {
+        let stat = statat(&self.folder, "fd", AtFlags::empty());
+        stat.ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or_default()
+    }
+
+    /// The processes that its threads have forked, if it has so many threads; of more than `limit` the first ones. They
+    /// may have ended.
+    pub(super) fn children(&self, threads: u32, limit: usize) -> Vec<u32> {
+        // The kernel lists them for each thread (`CONFIG_PROC_CHILDREN`).
+        let mut children = Vec::new();
+        if threads == 1 {
+            self.children_of(self.pid, &mut children);
+        } else if let Ok(folder) = openat(&self.folder, "task", READ_FOLDER, Mode::empty()) {
+            find_number::<()>(&folder, limit, |thread| {
+                self.children_of(thread, &mut children);
+                None
+            });
+        }
+        children
+    }
+
+    fn children_of(&self, thread: impl Display, children: &mut Vec<u32>) {
+        let mut text = [0; CHILDREN_MAX];
+        let Ok(file) = openat(&self.folder, format!("task/{thread}/children"), READ, Mode::empty()) else { return };
+        let Ok(length) = read(&file, text.as_mut_slice()) else { return };
+        let text = text.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default();
+        // The last one is followed by a space, too, unless it is cut.
+        let whole = text.rsplit_once(' ').map_or("", |(whole, _)| whole);
+        children.extend(whole.split(' ').filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+
+    /// The user that its `/proc` belongs to: its own, or root where it may not be looked at.
+    pub(super) fn owner(&self) -> Option<u32> {
+        Some(fstat(&self.folder).ok()?.st_uid)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+const READ_FOLDER: OFlags = READ.union(OFlags::DIRECTORY);
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The pids of all processes there are, and not more than `limit`.
+pub(super) fn everybody(limit: usize) -> Vec<u32> {
+    let mut pids = Vec::new();
+    if let Ok(folder) = openat(CWD, "/proc", READ_FOLDER, Mode::empty()) {
+        find_number::<()>(&folder, limit, |pid| {
+            pids.extend(u32::try_from(pid));
+            None
+        });
+    }
+    pids
+}
+
+fn is_one_of(folder: impl AsFd, path: &str, sockets: &[Socket]) -> bool {
+    let mut target = [0; LINK_MAX];
+    let Ok(target) = readlinkat_raw(folder, path, target.as_mut_slice()).map(|length| target.get(..length)) else {
+        return false;
+    };
+    target.and_then(inode).is_some_and(|inode| sockets.iter().any(|socket| socket.inode == inode))
+}
+
+/// Of a link's target. No path looks like this: paths begin with a slash.
+fn inode(target: &[u8]) -> Option<u64> {
+    let number = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    // Rust takes a plus sign, too.
+    let number = str::from_utf8(number).ok().filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))?;
+    number.parse().ok()
+}
+
+/// Visits the names in this folder that are numbers, not more than `limit`, until a visit finds something.
+fn find_number<T>(folder: &OwnedFd, limit: usize, mut visit: impl FnMut(i32) -> Option<T>) -> Option<T> {
+    let mut buffer = [MaybeUninit::uninit(); NAMES];
+    let mut names = RawDir::new(folder, &mut buffer);
+    let mut visited = 0;
+    while visited < limit {
+        let name = names.next()?.ok()?;
+        let Some(number) = name.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        visited += 1;
+        if let Some(found) = visit(number) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_links() {
+        let table: &[(&[u8], Option<u64>)] = &[
+            (b"socket:[1]", Some(1)),
+            (b"socket:[18446744073709551615]", Some(u64::MAX)),
+            (b"socket:[18446744073709551616]", None),
+            (b"socket:[]", None),
+            (b"socket:[1", None),
+            (b"socket:[+1]", None),
+            (b"/socket:[1]", None),
+            (b"pipe:[1]", None),
+            (b"", None),
+        ];
+        for (target, expected) in table {
+            assert_eq!(inode(target), *expected, "{}", target.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lines_of_stat() {
+        let line = |state: &str| {
+            format!(
+                "77 (a) R 1 (b) {state} 5 77 77 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 3 0 4242 9 9 18446744073709551615\n"
+            )
+        };
+        let start_time_us = 4242 * 1_000_000 / procfs::ticks_per_second();
+        let expected = Stat { parent: 5, threads: 3, start_time_us };
+        assert_eq!(Stat::parse(line("S").as_bytes()), Some(expected));
+        for ended in ["Z", "X", "x"] {
+            assert_eq!(Stat::parse(line(ended).as_bytes()), None, "{ended}");
+        }
+        for cut in 0..line("S").find("4242").unwrap() {
+            assert_eq!(Stat::parse(&line("S").as_bytes()[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn our_own_process() {
+        let pid = std::process::id();
+        let us = Process::open(pid).unwrap();
+        let stat = us.stat().unwrap();
+        assert_eq!(stat.parent, std::os::unix::process::parent_id());
+        assert!(crate::process::is_running(pid, Some(stat.start_time_us)), "the same as events have");
+        let everybody = everybody(usize::MAX);
+        assert!(everybody.contains(&pid) && everybody.contains(&1));
+        assert_eq!(super::everybody(3).len(), 3);
+    }
+}
