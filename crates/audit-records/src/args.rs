@@ -72,7 +72,13 @@ impl Args {
 
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.joined.strip_suffix(b"\0").unwrap_or_default().split(|&byte| byte == 0)
+        self.joined.split_inclusive(|&byte| byte == 0).map(|arg| arg.strip_suffix(b"\0").unwrap_or(arg))
+    }
+
+    /// Whether there are none: a program may be started without any argument, not even a name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.joined.is_empty()
     }
 
     /// How many arguments the vector has, kept or not; `None` where nothing tells.
@@ -171,7 +177,8 @@ pub(crate) fn read<'a>(records: impl Iterator<Item = &'a [u8]>) -> Read {
         joined.push_empty(gap);
         let length = rest.iter().take_while(|piece| piece.argument == first.argument).count();
         let (own, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-        if !joined.cut && !joined.push(own) {
+        let goes_on = behind.first().map(|next| next.record) == own.last().map(|piece| piece.record);
+        if !joined.cut && !joined.push(own, goes_on) {
             lost = true;
             break;
         }
@@ -180,9 +187,9 @@ pub(crate) fn read<'a>(records: impl Iterator<Item = &'a [u8]>) -> Read {
         rest = behind;
     }
     let whole = !lost && !joined.cut && argc == Some(next);
-    lost |= came && !whole && !joined.cut && argc != Some(0);
+    lost |= came && !whole && !joined.cut;
     let Joined { bytes, cut } = joined;
-    let args = (!bytes.is_empty()).then(|| Args::kept(bytes, argc, whole, cut));
+    let args = (whole || !bytes.is_empty()).then(|| Args::kept(bytes, argc, whole, cut));
     Read { args, lost }
 }
 
@@ -231,8 +238,9 @@ impl Joined {
         self.cut |= self.bytes.len() > MAX_ARGS_BYTES;
     }
 
-    /// One argument of all its pieces; whether every one was there. Without a trace where one was not.
-    fn push(&mut self, pieces: &[Piece<'_>]) -> bool {
+    /// One argument of all its pieces; whether every one was there. Without a trace where one was not. `goes_on`: the next
+    /// argument stands behind it in the same record, so that this one has ended.
+    fn push(&mut self, pieces: &[Piece<'_>], goes_on: bool) -> bool {
         let start = self.bytes.len();
         let mut written = 0u64;
         for (at, piece) in pieces.iter().enumerate() {
@@ -251,7 +259,7 @@ impl Joined {
         }
         let is_whole = match pieces {
             [piece] if !piece.is_chunk => true,
-            [first, ..] => first.length.is_some_and(|length| written >= length),
+            [first, ..] => goes_on || first.length.is_some_and(|length| written >= length),
             [] => false,
         };
         if is_whole {
@@ -335,6 +343,7 @@ mod tests {
             (&["argc=4 a0=\"sh\" a2_len=8 a2[0]=3031", " a3=\"x\""], (Some(&["sh", ""]), false, false, true)),
             (&["argc=2 a0=\"sh\" a1_len=8 a1[1]=3031"], (Some(&["sh"]), false, false, true)),
             (&["argc=2 a0=\"sh\" a1[0]=3031"], (Some(&["sh"]), false, false, true)),
+            (&["argc=3 a0=\"sh\" a1[0]=3031", " a1[1]=32 a2=\"x\""], (Some(&["sh", "012", "x"]), true, false, false)),
             (&["argc=2 a0=\"sh\" a1=303"], (Some(&["sh"]), false, false, true)),
             (&["argc=2 a0=\"sh\" a1=\"torn"], (Some(&["sh"]), false, false, true)),
             // The first record is lost, or one between.
@@ -345,7 +354,8 @@ mod tests {
             // Old kernels leave out what is empty, and name an environment where there are no arguments.
             (&["argc=3 a0=\"grep\" a2=\"/etc/passwd\""], (Some(&["grep", "", "/etc/passwd"]), true, false, false)),
             (&["argc=2 a1=\"x\""], (Some(&["", "x"]), true, false, false)),
-            (&["argc=0 a0=\"SECRET=env\""], (None, false, false, false)),
+            (&["argc=0 a0=\"SECRET=env\""], (Some(&[]), true, false, false)),
+            (&["argc=0"], (Some(&[]), true, false, false)),
             (&["argc=1 a0=\"x\" a1=\"y\""], (Some(&["x"]), true, false, false)),
             // What is no argument is passed over.
             (&["argc=1 ab=2 a=1 a1[=3 a99999999999=4 a0=\"x\""], (Some(&["x"]), true, false, false)),

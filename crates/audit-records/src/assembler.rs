@@ -422,3 +422,252 @@ impl Key {
                 .is_some_and(|keys| keys.split(|&byte| byte == KEY_SEPARATOR).any(|one| one == self.key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventType;
+
+    const OURS: &str =
+        "arch=c000003e syscall=42 success=yes exit=0 a0=3 a1=1 a2=10 a3=0 items=0 ppid=1 pid=10 key=\"opensnitch\"";
+    const OTHERS: &str =
+        "arch=c000003e syscall=42 success=yes exit=0 a0=3 a1=1 a2=10 a3=0 items=0 ppid=1 pid=11 key=\"other\"";
+    const INET: &str = "saddr=020001BBC00002010000000000000000";
+
+    /// An event as the tests compare it: serial, port, whether it is whole.
+    type Seen = (u32, Option<u16>, bool);
+
+    struct Harness {
+        assembler: Assembler,
+        seen: Vec<Seen>,
+    }
+
+    impl Harness {
+        fn new() -> Self {
+            Self { assembler: Assembler::new("opensnitch", false), seen: Vec::new() }
+        }
+
+        fn push(&mut self, serial: u32, name: &str, text: &str, now: u64) {
+            self.push_line(&format!("type={name} msg=audit(1700000000.000:{serial}): {text}"), now);
+        }
+
+        fn push_line(&mut self, line: &str, now: u64) {
+            let seen = &mut self.seen;
+            self.assembler.push(line.as_bytes(), Duration::from_millis(now), &mut |event| seen.push(see(&event)));
+        }
+
+        fn expire(&mut self, now: u64) {
+            let seen = &mut self.seen;
+            self.assembler.expire(Duration::from_millis(now), &mut |event| seen.push(see(&event)));
+        }
+
+        fn finish_all(&mut self) {
+            let seen = &mut self.seen;
+            self.assembler.finish_all(&mut |event| seen.push(see(&event)));
+        }
+    }
+
+    fn see(event: &Event<'_>) -> Seen {
+        (event.id().serial, event.address().and_then(|address| address.ip()).map(|(_, port)| port), event.is_whole())
+    }
+
+    #[test]
+    fn an_event_ends_with_its_end() {
+        let mut harness = Harness::new();
+        harness.push(1, "SYSCALL", OURS, 0);
+        harness.push(2, "SYSCALL", OTHERS, 0);
+        harness.push(1, "SOCKADDR", INET, 0);
+        assert_eq!(harness.seen, []);
+        harness.push(1, "EOE", "", 0);
+        harness.push(2, "EOE", "", 0);
+        assert_eq!(harness.seen, [(1, Some(443), true)]);
+        let counts = harness.assembler.counts();
+        assert_eq!((counts.parsed, counts.assembled, counts.matched, counts.incomplete), (5, 2, 1, 0));
+        harness.push(1, "CWD", "cwd=\"/\"", 0);
+        assert_eq!((harness.assembler.counts().late, harness.assembler.deadline()), (1, None));
+    }
+
+    #[test]
+    fn what_waits_too_long_is_finished_as_it_is() {
+        let mut harness = Harness::new();
+        // The time of the record does not matter: a call that blocked carries the time of its entry.
+        harness.push(1, "SYSCALL", OURS, 1000);
+        harness.push_line("type=SYSCALL msg=audit(1700009999.000:2): arch=c000003e syscall=41 key=(null)", 1500);
+        assert_eq!(harness.assembler.deadline(), Some(Duration::from_millis(3000)));
+        harness.expire(2999);
+        assert_eq!(harness.seen, []);
+        harness.expire(3000);
+        assert_eq!(harness.seen, [(1, None, false)]);
+        assert_eq!(harness.assembler.counts().incomplete, 1);
+        harness.finish_all();
+        assert_eq!((harness.assembler.counts().incomplete, harness.assembler.deadline()), (2, None));
+    }
+
+    #[test]
+    fn only_the_key_of_the_call_counts() {
+        for (name, text) in [
+            ("NETFILTER_CFG", "table=x key=\"opensnitch\" family=2 key=\"opensnitch\""),
+            ("USER_CMD", "pid=1 msg='op=x key=\"opensnitch\"'"),
+            ("PATH", "item=0 name=\"x\" key=\"opensnitch\""),
+            ("SYSCALL", "arch=c000003e syscall=42 comm=\"key=\" subj=x key=\"opensnitch\" (enforce) key=\"other\""),
+            ("SYSCALL", "arch=c000003e syscall=42 comm=\"x\" key=\"opensnitch2\""),
+            ("SYSCALL", "arch=c000003e syscall=42 comm=\"x\" key=opensnitch"),
+            ("SYSCALL", "arch=c000003e syscall=42 comm=\"x\" key=(null)\x1dUID=\"x key=\"opensnitch\"\""),
+        ] {
+            let mut harness = Harness::new();
+            harness.push(1, name, text, 0);
+            harness.push(1, "EOE", "", 0);
+            harness.finish_all();
+            assert_eq!(harness.seen, [], "{name} {text}");
+        }
+        for key in ["\"opensnitch\"", "6F70656E736E69746368", "6F74686572016F70656E736E69746368"] {
+            let mut harness = Harness::new();
+            harness.push(1, "SYSCALL", &format!("arch=c000003e syscall=42 key={key}\x1dARCH=x86_64"), 0);
+            harness.push(1, "EOE", "", 0);
+            assert_eq!(harness.seen, [(1, None, true)], "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_any_text_is_found() {
+        for key in ["two words", "say \"x\"", "ä", "a"] {
+            let written =
+                if key == "a" { "\"a\"".to_owned() } else { key.bytes().map(|byte| format!("{byte:02X}")).collect() };
+            let line = format!("type=SYSCALL msg=audit(1.000:1): arch=c000003e syscall=42 key={written}");
+            let mut assembler = Assembler::new(key, false);
+            assembler.push(line.as_bytes(), Duration::ZERO, &mut |_| {});
+            assembler.finish_all(&mut |_| {});
+            assert_eq!(assembler.counts().matched, 1, "{key}");
+        }
+    }
+
+    #[test]
+    fn of_two_operations_ours_is_told() {
+        let uring = |op: u32, key: &str| format!("uring_op={op} success=yes exit=0 items=0 ppid=1 pid=10 key={key}");
+        let (ours, other) = (uring(16, "\"opensnitch\""), uring(18, "\"other\""));
+        let enter = "arch=c000003e syscall=426 success=yes exit=1 a0=3 a1=1 a2=0 a3=0 items=0 ppid=1 pid=10 key=(null)";
+        let orders: [&[(&str, &str)]; 3] = [
+            &[("URINGOP", &ours), ("URINGOP", &other), ("SYSCALL", enter)],
+            &[("URINGOP", &other), ("URINGOP", &ours), ("SYSCALL", enter)],
+            &[("SYSCALL", enter), ("URINGOP", &other), ("URINGOP", &ours)],
+        ];
+        for records in orders {
+            let mut assembler = Assembler::new("opensnitch", false);
+            let mut types = Vec::new();
+            for (name, text) in records {
+                let line = format!("type={name} msg=audit(1.000:1): {text}");
+                assembler.push(line.as_bytes(), Duration::ZERO, &mut |_| {});
+            }
+            assembler.finish_all(&mut |event| types.push((event.event_type(), event.syscall(), event.who().keys())));
+            assert_eq!(types, [(Some(EventType::Connect), Some(426), vec![(*b"opensnitch").into()])]);
+        }
+    }
+
+    #[test]
+    fn who_changed_our_rules() {
+        let change = |text: &str, key: &str| {
+            let mut assembler = Assembler::new(key, false);
+            let lines = [
+                format!("type=CONFIG_CHANGE msg=audit(1.000:1): {text}"),
+                "type=SYSCALL msg=audit(1.000:1): arch=c000003e syscall=44 items=0 ppid=1 pid=77 uid=0 exe=\"/sbin/auditctl\" key=(null)".to_owned(),
+                "type=EOE msg=audit(1.000:1): ".to_owned(),
+            ];
+            for line in lines {
+                assembler.push(line.as_bytes(), Duration::ZERO, &mut |_| panic!("no event"));
+            }
+            assembler.take_rule_change().map(|change| (change.op.unwrap_or_default(), change.subject.pid))
+        };
+        let (added, removed) = (Some(((*b"add_rule").into(), Some(77))), Some(((*b"remove_rule").into(), Some(77))));
+        let table = [
+            ("auid=0 ses=1 subj=unconfined op=add_rule key=\"opensnitch\" list=4 res=1", added.clone()),
+            ("auid=0 ses=1 subj=unconfined op=remove_rule key=6F74686572016F70656E736E69746368 list=4 res=1", removed),
+            (
+                "auid=0 ses=1 subj=a op=remove_rule key=\"opensnitch\" list=4 res=1 op=add_rule key=\"other\" list=4 res=1",
+                None,
+            ),
+            (
+                "auid=0 ses=1 subj=a op=remove_rule key=\"x\" list=4 res=1 op=add_rule key=\"opensnitch\" list=4 res=1",
+                added,
+            ),
+            ("auid=0 ses=1 op=add_rule key=(null) list=4 res=1", None),
+            ("audit_enabled=1 old=1 auid=0 ses=1 key=\"opensnitch\" res=1", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(change(text, "opensnitch"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_hold_and_what_is_beyond_them_is_counted() {
+        let mut harness = Harness::new();
+        for serial in 0..5000 {
+            harness.push(serial, "SYSCALL", OURS, 0);
+            assert!(harness.assembler.open.len() <= MAX_OPEN_EVENTS);
+        }
+        assert_eq!(harness.seen.len(), 5000 - MAX_OPEN_EVENTS);
+        harness.finish_all();
+        assert_eq!((harness.seen.len(), harness.assembler.bytes), (5000, 0));
+
+        let mut harness = Harness::new();
+        let long = format!("item=0 name={}", "41".repeat(8000));
+        for serial in 0..1000 {
+            harness.push(serial, "SYSCALL", OURS, 0);
+            for _ in 0..20 {
+                harness.push(serial, "PATH", &long, 0);
+                harness.push(serial, "EXECVE", &format!("a0={}", "41".repeat(4000)), 0);
+            }
+            let held: usize = harness.assembler.open.iter().map(|open| open.text.capacity()).sum();
+            assert!(harness.assembler.bytes <= MAX_OPEN_BYTES && held <= 3 * MAX_OPEN_BYTES, "{held}");
+            assert!(harness.assembler.open.iter().all(|open| open.text.len() <= MAX_EVENT_BYTES + MAX_LINE));
+        }
+        assert!(harness.assembler.counts().cut > 30_000, "{:?}", harness.assembler.counts());
+        harness.finish_all();
+        let spare: usize = harness.assembler.spare.iter().map(|open| open.text.capacity()).sum();
+        assert!(spare <= MAX_SPARE * KEEP_CAPACITY, "{spare}");
+
+        harness.push_line(&format!("type=CWD msg=audit(1.000:1): cwd={}", "x".repeat(MAX_LINE)), 0);
+        assert_eq!(harness.assembler.counts().malformed, 1);
+    }
+
+    #[test]
+    fn who_did_it_is_told_of_any_number_of_operations() {
+        let mut harness = Harness::new();
+        for _ in 0..4096 {
+            harness.push(1, "URINGOP", "uring_op=16 success=yes exit=0 items=0 ppid=1 pid=10 key=\"opensnitch\"", 0);
+        }
+        let enter = "arch=c000003e syscall=426 success=yes exit=1 a0=3 a1=1 a2=0 a3=0 items=0 ppid=1 pid=10 key=(null)";
+        harness.push(1, "SYSCALL", enter, 0);
+        harness.push(1, "SOCKADDR", INET, 0);
+        harness.push(1, "EOE", "", 0);
+        assert_eq!(harness.seen, [(1, Some(443), true)]);
+    }
+
+    #[test]
+    fn raw_is_what_came() {
+        let lines = [
+            "type=SYSCALL msg=audit(1.000:1): arch=c000003e syscall=42 key=\"k\"\x1dARCH=x86_64",
+            "type=FD_PAIR msg=audit(1.000:1): fd0=3 fd1=4",
+            "type=PATH msg=audit(1.000:1): item=1 name=\"/\"",
+            "type=EOE msg=audit(1.000:1): ",
+        ];
+        for keep_raw in [true, false] {
+            let mut assembler = Assembler::new("k", keep_raw);
+            let mut raw = None;
+            for line in lines {
+                assembler.push(line.as_bytes(), Duration::ZERO, &mut |event| raw = event.raw().map(<[u8]>::to_vec));
+            }
+            assert_eq!(raw, keep_raw.then(|| lines.join("\n").into_bytes()));
+        }
+    }
+
+    #[test]
+    fn machines_are_told_apart() {
+        let mut harness = Harness::new();
+        harness.push_line(&format!("node=a type=SYSCALL msg=audit(1.000:1): {OURS}"), 0);
+        harness.push_line(&format!("node=b type=SOCKADDR msg=audit(1.000:1): {INET}"), 0);
+        harness.push_line("node=a type=EOE msg=audit(1.000:1): ", 0);
+        assert_eq!(harness.seen, [(1, None, true)]);
+        harness.push_line(&format!("node=a type=SOCKADDR msg=audit(1.000:1): {INET}"), 0);
+        assert_eq!(harness.assembler.counts().late, 1);
+    }
+}

@@ -219,7 +219,8 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// The arguments of an execve, from its EXECVE records. What other events tell of them is [`Who::title`].
+    /// The arguments of an execve, from its EXECVE records; [empty](Args::is_empty) where the program was started without
+    /// any. What other events tell of them is [`Who::title`].
     #[must_use]
     pub fn args(&self) -> Option<Args> {
         self.args.clone()
@@ -273,4 +274,130 @@ impl<'a> Event<'a> {
 /// An int as a register holds it: its lower half.
 fn as_int(register: u64) -> Option<i32> {
     u32::try_from(register & 0xFFFF_FFFF).ok().map(u32::cast_signed).filter(|fd| *fd >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Assembler;
+
+    /// What `ask` finds in the event of these records.
+    #[track_caller]
+    fn ask<T>(records: &[&str], ask: impl Fn(&Event<'_>) -> T) -> T {
+        let mut assembler = Assembler::new("", false);
+        let mut found = Vec::new();
+        for record in records {
+            let (name, text) = record.split_once(' ').unwrap_or((record, ""));
+            let line = format!("type={name} msg=audit(1.000:1): {text}");
+            assembler.push(line.as_bytes(), Duration::ZERO, &mut |event| found.push(ask(&event)));
+        }
+        assembler.finish_all(&mut |event| found.push(ask(&event)));
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+
+    fn syscall(arch: Arch, name: &str, fields: &str) -> String {
+        format!(
+            "SYSCALL arch={:x} syscall={} {fields} items=0 ppid=1 pid=2 key=\"k\"",
+            arch.0,
+            arch.syscall_number(name).unwrap()
+        )
+    }
+
+    #[test]
+    fn descriptors() {
+        let table = [
+            ("socket", "success=yes exit=5 a0=2 a1=1 a2=0 a3=0", Some(5)),
+            ("socket", "success=no exit=-24 a0=2 a1=1 a2=0 a3=0", None),
+            ("accept", "success=yes exit=7 a0=3 a1=0 a2=0 a3=0", Some(7)),
+            ("connect", "success=no exit=-115 a0=3 a1=7ffe a2=10 a3=0", Some(3)),
+            ("connect", "success=no exit=-9 a0=ffffffff a1=7ffe a2=10 a3=0", None),
+            ("connect", "a0=ffffffff00000004 a1=0", Some(4)),
+            ("bind", "a0=a", Some(10)),
+            ("sendto", "success=yes exit=4 a0=6 a1=0 a2=4 a3=0", Some(6)),
+            ("socketpair", "success=yes exit=0 a0=1 a1=1 a2=0 a3=7ffe", None),
+            ("execve", "success=yes exit=0 a0=55 a1=0 a2=0 a3=0", None),
+            ("connect", "", None),
+        ];
+        for (name, fields, fd) in table {
+            assert_eq!(ask(&[&syscall(Arch::X86_64, name, fields)], |event| event.fd()), fd, "{name} {fields}");
+        }
+        let call = |number: u32| {
+            syscall(Arch::I386, "socketcall", &format!("success=yes exit=9 a0={number:x} a1=7ffe a2=0 a3=0"))
+        };
+        assert_eq!(ask(&[&call(1), "SOCKETCALL nargs=3 a0=2 a1=1 a2=6"], |event| event.fd()), Some(9));
+        assert_eq!(ask(&[&call(3), "SOCKETCALL nargs=3 a0=4 a1=7ffe a2=10"], |event| event.fd()), Some(4));
+        assert_eq!(ask(&[&call(3)], |event| event.fd()), None);
+    }
+
+    #[test]
+    fn sockets_say_what_they_are() {
+        let what = |event: &Event<'_>| {
+            let (socket_type, protocol) = (event.socket_type(), event.protocol());
+            (event.family().map(|one| one.0), socket_type.and_then(SocketType::name), protocol.and_then(Protocol::name))
+        };
+        let direct = |name, fields| ask(&[&syscall(Arch::X86_64, name, fields)], what);
+        assert_eq!(direct("socket", "a0=2 a1=80801 a2=0 a3=0"), (Some(2), Some("stream"), Some("tcp")));
+        assert_eq!(direct("socket", "a0=a a1=2 a2=88 a3=0"), (Some(10), Some("dgram"), Some("udplite")));
+        assert_eq!(direct("socketpair", "a0=1 a1=1 a2=0 a3=7ffe"), (Some(1), Some("stream"), None));
+        assert_eq!(direct("connect", "a0=2 a1=1 a2=0 a3=0"), (None, None, None));
+        let call = syscall(Arch::S390X, "socketcall", "a0=1 a1=7ffe a2=0 a3=0");
+        assert_eq!(ask(&[&call, "SOCKETCALL nargs=3 a0=2 a1=2 a2=0"], what), (Some(2), Some("dgram"), Some("udp")));
+        assert_eq!(ask(&[&call], what), (None, None, None));
+        let uring = ["URINGOP uring_op=45 success=yes exit=3 items=0 ppid=1 pid=2 key=\"k\""];
+        assert_eq!(ask(&uring, what), (None, None, None));
+        assert_eq!(ask(&uring, |event| event.fd()), None);
+    }
+
+    #[test]
+    fn outcomes() {
+        let outcome = |fields| ask(&[&syscall(Arch::X86_64, "connect", fields)], |event| event.outcome());
+        assert_eq!(outcome("success=yes exit=0"), Some(Outcome::Success));
+        assert_eq!(outcome("success=no exit=-115"), Some(Outcome::InProgress));
+        assert_eq!(outcome("success=no exit=-111"), Some(Outcome::Failure(Some(111))));
+        assert_eq!(outcome("success=no"), Some(Outcome::Failure(None)));
+        assert_eq!(outcome("success=no exit=-9223372036854775808"), Some(Outcome::Failure(None)));
+        assert_eq!(outcome("exit=-111"), None);
+    }
+
+    #[test]
+    fn an_operation_of_io_uring_has_its_own_result() {
+        let enter = syscall(Arch::X86_64, "io_uring_enter", "success=yes exit=1 a0=3 a1=1 a2=0 a3=0");
+        let uring = |exit: &str| format!("URINGOP uring_op=16 {exit} items=0 ppid=1 pid=2 key=\"k\"");
+        let records =
+            [&*uring("success=no exit=-11"), &uring("success=yes exit=0"), &enter, "SOCKADDR saddr=020001BBC0000201"];
+        let what = |event: &Event<'_>| (event.event_type(), event.success(), event.exit(), event.syscall());
+        assert_eq!(ask(&records, what), (Some(EventType::Connect), Some(true), Some(0), Some(426)));
+        assert_eq!(ask(&records, |event| event.address().unwrap().ip().unwrap().1), 443);
+    }
+
+    #[test]
+    fn the_first_file_is_the_object() {
+        let records = [
+            &*syscall(Arch::X86_64, "execve", ""),
+            "PATH item=1 name=\"/lib/ld\" inode=7 dev=fe:00 mode=0100755 ouid=1 ogid=1 nametype=NORMAL",
+            "PATH item=0 name=\"/bin/x\" inode=5 dev=fe:01 mode=0100755 ouid=0 ogid=4294967295 nametype=NORMAL",
+        ];
+        let file = ask(&records, |event| event.file()).unwrap();
+        let expected = File {
+            inode: Some(5),
+            dev: Some((*b"fe:01").into()),
+            mode: Some((*b"0100755").into()),
+            ouid: Some(0),
+            ogid: None,
+        };
+        assert_eq!(file, expected);
+        assert_eq!(ask(&records[..2], |event| event.file()), None);
+    }
+
+    #[test]
+    fn the_address_is_in_the_order_of_its_machine() {
+        for (arch, saddr) in [(Arch::S390X, "0002005 07F000001"), (Arch::X86_64, "02000050 7F000001")] {
+            let saddr = format!("SOCKADDR saddr={}", saddr.replace(' ', ""));
+            let address = ask(&[&syscall(arch, "connect", ""), &saddr], |event| event.address());
+            assert_eq!(address, Some(Address::Inet([127, 0, 0, 1].into(), 80)));
+        }
+    }
 }

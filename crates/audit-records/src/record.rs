@@ -243,7 +243,21 @@ impl<'a> Record<'a> {
 
     fn own_length(&self) -> usize {
         let text = self.text();
-        memchr(ENRICHED_SEPARATOR, text).unwrap_or(text.len())
+        let separator = match self.kind {
+            // A label may hold the separator too. Behind it stand fields of the kernel's, and in the interpretations of these
+            // types no text of a program.
+            Kind::Syscall | Kind::Uringop | Kind::ConfigChange => {
+                let last = last_word(text);
+                let is_kernels = last.starts_with(b"key=") || last.starts_with(b"res=");
+                if is_kernels && memchr(ENRICHED_SEPARATOR, last).is_none() {
+                    None
+                } else {
+                    memrchr(ENRICHED_SEPARATOR, text)
+                }
+            }
+            _ => memchr(ENRICHED_SEPARATOR, text),
+        };
+        separator.unwrap_or(text.len())
     }
 
     /// The whole line, and the places in it where the own text begins and ends.
@@ -279,12 +293,16 @@ pub(crate) fn field<'a>(own: &'a [u8], name: &[u8]) -> Value<'a> {
 
 /// The last field where it is `key`, else the first `key` before any label.
 pub(crate) fn last_key(own: &[u8]) -> Value<'_> {
-    let own = own.trim_ascii_end();
-    let last = memrchr(b' ', own).map_or(own, |space| own.get(space + 1..).unwrap_or_default());
-    match last.strip_prefix(b"key=") {
+    match last_word(own).strip_prefix(b"key=") {
         Some(value) => Value::new(value),
         None => field(own, b"key"),
     }
+}
+
+/// What stands behind the last space, spaces at the end aside.
+fn last_word(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii_end();
+    memrchr(b' ', text).map_or(text, |space| text.get(space + 1..).unwrap_or_default())
 }
 
 /// `name=value` by `name=value`. A value ends at a space, a quoted one at its quote; words without `=` are passed over.
@@ -357,6 +375,141 @@ impl<'a> Iterator for Fields<'a> {
             let (value, rest) = rest.split_at_checked(length)?;
             self.rest = rest;
             return Some((name, Value::new(value)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Record<'_> {
+        parse(line.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn headers() {
+        let record = parsed("type=EOE msg=audit(1795345120.740:1623): ");
+        assert_eq!(record.id, EventId { milliseconds: 1_795_345_120_740, serial: 1623 });
+        assert_eq!((record.kind, record.node, record.own()), (Kind::Eoe, None, &b" "[..]));
+        let record = parsed("node=vm type=UNKNOWN[1336] msg=audit(0.001:4294967295):");
+        assert_eq!((record.kind, record.node), (Kind::Uringop, Some(&b"vm"[..])));
+        assert_eq!(record.id, EventId { milliseconds: 1, serial: u32::MAX });
+    }
+
+    #[test]
+    fn types_by_name_and_by_number() {
+        let table = [
+            (1300, "SYSCALL", Kind::Syscall),
+            (1302, "PATH", Kind::Path),
+            (1304, "SOCKETCALL", Kind::Socketcall),
+            (1305, "CONFIG_CHANGE", Kind::ConfigChange),
+            (1306, "SOCKADDR", Kind::Sockaddr),
+            (1307, "CWD", Kind::Cwd),
+            (1309, "EXECVE", Kind::Execve),
+            (1320, "EOE", Kind::Eoe),
+            (1327, "PROCTITLE", Kind::Proctitle),
+            (1336, "URINGOP", Kind::Uringop),
+            (1325, "NETFILTER_CFG", Kind::Other),
+            (70_000, "NEVER_HEARD_OF", Kind::Other),
+        ];
+        for (number, name, kind) in table {
+            for name in [name.to_owned(), format!("UNKNOWN[{number}]"), number.to_string()] {
+                assert_eq!(parsed(&format!("type={name} msg=audit(1.0:1): a=b")).kind, kind, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_says_so() {
+        let table = [
+            ("", "type="),
+            ("node=vm", "a space after node="),
+            ("node=vm node=vm type=EOE msg=audit(1.0:1):", "type="),
+            ("type=EOE", "a space after type="),
+            ("type=EOE  msg=audit(1.0:1):", "msg=audit("),
+            ("type=EOE msg=audit(16523210---):", "the seconds"),
+            ("type=EOE msg=audit(1.1000:1):", "the milliseconds"),
+            ("type=EOE msg=audit(1.000:4294967296):", "the serial"),
+            ("type=EOE msg=audit(1.000:-1):", "the serial"),
+            ("type=EOE msg=audit(99999999999999999999.000:1):", "the seconds"),
+            ("type=EOE msg=audit(18446744073709551.000:1):", "the seconds"),
+            ("type=EOE msg=audit(1.000:1)", "a colon after the event id"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line.as_bytes()).unwrap_err().expected, expected, "{line}");
+        }
+        let error = parse(&[0xFF; 300]).unwrap_err().to_string();
+        assert!(error.len() < 400 && error.is_ascii() || error.contains('…'), "{error}");
+    }
+
+    #[test]
+    fn an_id_that_is_compared_is_the_id_that_is_read() {
+        let lines = ["1.000:1", "1.000:1", "1.000:12", "1.000:1", "01.000:1", "1.000:1)", "", "1.000:2"];
+        let mut last = LastId::default();
+        for id in lines {
+            let line = format!("type=EOE msg=audit({id}): x=1");
+            let (compared, read) = (last.parse(line.as_bytes()).ok(), LastId::default().parse(line.as_bytes()).ok());
+            assert_eq!(compared.map(|one| (one.id, one.own())), read.map(|one| (one.id, one.own())), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_end_of_line_is_no_text() {
+        for end in ["", "\n", "\r\n", "\r"] {
+            let line = format!("type=CWD msg=audit(1.000:1): cwd=\"/\"{end}");
+            assert_eq!(parsed(&line).own(), b" cwd=\"/\"");
+        }
+    }
+
+    #[test]
+    fn fields_are_the_records_own() {
+        let record = parsed(
+            "type=X msg=audit(1.000:1): a=1 junk b=\"two words\" c= d=\"x\"e=2 msg='op=x id=\"y\" z' f=\x1dA=\"3\"",
+        );
+        let fields: Vec<_> = record.fields().map(|(name, value)| (name, value.written())).collect();
+        let expected: [(&[u8], &[u8]); 7] = [
+            (b"a", b"1"),
+            (b"b", b"\"two words\""),
+            (b"c", b""),
+            (b"d", b"\"x\""),
+            (b"e", b"2"),
+            (b"msg", b"'op=x id=\"y\" z'"),
+            (b"f", b""),
+        ];
+        assert_eq!(fields, expected);
+        assert_eq!(record.interpretations(), b"A=\"3\"");
+        assert_eq!(parsed("type=X msg=audit(1.000:1): a=1").interpretations(), b"");
+        assert_eq!(record.field("a").written(), b"1");
+        assert_eq!(record.field("A").written(), b"");
+    }
+
+    #[test]
+    fn a_label_sets_no_field_and_the_first_field_stays() {
+        let record = parsed("type=PATH msg=audit(1.000:1): inode=1 inode=2 obj=x ouid=0 inode=3 nametype=NORMAL");
+        assert_eq!(record.field("inode").written(), b"1");
+        assert_eq!(record.field("ouid").written(), b"");
+    }
+
+    #[test]
+    fn only_the_own_key_counts() {
+        let table: &[(&str, &str)] = &[
+            ("comm=\"x\" key=\"ours\"", "\"ours\""),
+            ("comm=\"x\" key=\"ours\" ", "\"ours\""),
+            ("comm=\"x\" key=(null)\x1dARCH=x86_64 UID=\"key=ours\"", "(null)"),
+            ("key=\"first\" subj=x", "\"first\""),
+            ("comm=\"x\" subj=a key=\"label\" (enforce) key=\"ours\"", "\"ours\""),
+            ("comm=\"x\" subj=a key=\"label\" (enforce)", ""),
+            ("comm=\"x\" subj=a key=\"label\"\x1dARCH=x (enforce) key=\"ours\"", "\"ours\""),
+            ("comm=\"x\" subj=a key=\"label\"\x1dARCH=x (enforce) key=\"ours\"\x1dARCH=x86_64", "\"ours\""),
+            ("comm=\"x\" monkey=\"ours\"", ""),
+            ("a1=\"key=ours\"", ""),
+            ("a1=\"two words key=ours\" b=c", ""),
+            ("", ""),
+        ];
+        for (fields, key) in table {
+            let line = format!("type=SYSCALL msg=audit(1.000:1): {fields}");
+            assert_eq!(parsed(&line).key(), Value::new(key.as_bytes()), "{fields}");
         }
     }
 }

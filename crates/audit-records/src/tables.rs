@@ -102,6 +102,7 @@ impl Arch {
     /// The number of the system call with that name there; of x32 none is given.
     #[must_use]
     pub fn syscall_number(self, name: &str) -> Option<u32> {
+        let name = if name == "break" { "r#break" } else { name };
         let id = match self {
             Self::X86_64 => name.parse::<x86_64::Sysno>().ok()?.id(),
             Self::I386 => name.parse::<x86::Sysno>().ok()?.id(),
@@ -457,4 +458,176 @@ pub(crate) const EINPROGRESS: i32 = 115;
 #[must_use]
 pub fn error_name(number: i32) -> Option<&'static str> {
     Errno::new(number).name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_architecture() {
+        use EventType::{Accept, Bind, Connect, Execve, Send, Socket, Socketpair};
+        // socket, connect, socketpair, execve, execveat, bind, accept4, sendto, sendmsg, sendmmsg; accept; socketcall.
+        let table = [
+            (Arch::X86_64, [41, 42, 53, 59, 322, 49, 288, 44, 46, 307], Some(43), None),
+            (Arch::I386, [359, 362, 360, 11, 358, 361, 364, 369, 370, 345], None, Some(102)),
+            (Arch::ARM, [281, 283, 288, 11, 387, 282, 366, 290, 296, 374], Some(285), None),
+            (Arch::AARCH64, [198, 203, 199, 221, 281, 200, 242, 206, 211, 269], Some(202), None),
+            (Arch::RISCV64, [198, 203, 199, 221, 281, 200, 242, 206, 211, 269], Some(202), None),
+            (Arch::S390X, [359, 362, 360, 11, 354, 361, 364, 369, 370, 358], None, Some(102)),
+            (Arch::PPC64LE, [326, 328, 333, 11, 362, 327, 344, 335, 341, 349], Some(330), Some(102)),
+            (Arch::LOONGARCH64, [198, 203, 199, 221, 281, 200, 242, 206, 211, 269], Some(202), None),
+        ];
+        let types = [Socket, Connect, Socketpair, Execve, Execve, Bind, Accept, Send, Send, Send];
+        for (arch, numbers, accept, socketcall) in table {
+            for (number, expected) in numbers.into_iter().zip(types) {
+                assert_eq!(EventType::of_syscall(arch, number, None), Some(expected), "{arch:?} {number}");
+            }
+            assert_eq!(accept.and_then(|number| EventType::of_syscall(arch, number, None)), accept.map(|_| Accept));
+            assert_eq!(arch.socketcall(), socketcall, "{arch:?}");
+            assert_eq!(arch.syscall_number("socketcall"), socketcall, "{arch:?}");
+            assert_eq!(arch.syscall_number("io_uring_enter"), Some(IO_URING_ENTER));
+            assert_eq!(EventType::of_syscall(arch, u32::MAX, None), None);
+            assert_eq!(EventType::of_syscall(arch, 426, None), None);
+        }
+        assert_eq!(EventType::of_syscall(Arch(1), 41, None), None);
+    }
+
+    #[test]
+    fn the_fast_tables_say_what_the_names_say() {
+        for arch in Arch::ALL {
+            for number in (0..1000).chain(X32_BIT..X32_BIT + 1000) {
+                let name = arch.syscall_name(number).unwrap_or_default();
+                let by_name = EventType::ALL.into_iter().find(|one| one.syscalls().contains(&name));
+                assert_eq!(EventType::of_syscall(arch, number, None), by_name, "{arch:?} {number} {name}");
+                if number < X32_BIT && !name.is_empty() {
+                    assert_eq!(arch.syscall_number(name), Some(number), "{arch:?} {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn socketcalls() {
+        use EventType::{Accept, Bind, Connect, Send, Socket, Socketpair};
+        let table = [
+            (1, Socket),
+            (2, Bind),
+            (3, Connect),
+            (5, Accept),
+            (8, Socketpair),
+            (11, Send),
+            (16, Send),
+            (18, Accept),
+            (20, Send),
+        ];
+        for call in 0..25 {
+            let expected = table.iter().find(|(number, _)| *number == call).map(|(_, expected)| *expected);
+            for arch in [Arch::I386, Arch::S390X, Arch::PPC64LE] {
+                assert_eq!(EventType::of_syscall(arch, 102, Some(call)), expected, "{call}");
+            }
+        }
+        assert_eq!(EventType::of_syscall(Arch::I386, 102, None), None);
+        assert_eq!(EventType::of_syscall(Arch::I386, 102, Some(1 << 32 | 3)), None);
+    }
+
+    #[test]
+    fn operations_of_io_uring() {
+        use EventType::{Accept, Bind, Connect, Send, Socket};
+        let table =
+            [(9, Send), (13, Accept), (16, Connect), (26, Send), (45, Socket), (47, Send), (48, Send), (56, Bind)];
+        for op in 0..100 {
+            let expected = table.iter().find(|(number, _)| *number == op).map(|(_, expected)| *expected);
+            assert_eq!(EventType::of_uring_op(op), expected, "{op}");
+        }
+    }
+
+    #[test]
+    fn x32_calls_are_their_calls() {
+        for (number, name) in [
+            (42, "connect"),
+            (59, "execve"),
+            (518, "sendmsg"),
+            (520, "execve"),
+            (538, "sendmmsg"),
+            (545, "execveat"),
+            (547, "pwritev2"),
+        ] {
+            assert_eq!(Arch::X86_64.syscall_name(X32_BIT | number), Some(name));
+            assert!(name == "pwritev2" || EventType::of_syscall(Arch::X86_64, X32_BIT | number, None).is_some());
+        }
+        assert_eq!(Arch::X86_64.syscall_name(X32_BIT | 548), None);
+        assert_eq!(Arch::X86_64.syscall_name(u32::MAX), None);
+        assert_eq!(Arch::AARCH64.syscall_name(X32_BIT | 203), None);
+    }
+
+    #[test]
+    fn names_lead_back() {
+        for arch in Arch::ALL {
+            assert_eq!(Arch::named(arch.name().unwrap()), Some(arch));
+        }
+        for one in EventType::ALL {
+            assert_eq!(EventType::named(one.name()), Some(one));
+        }
+        assert_eq!((Arch::named("vax"), EventType::named("open")), (None, None));
+        assert_eq!(Arch(1).name(), None);
+        assert_eq!(Arch::I386.syscall_name(17), Some("break"));
+    }
+
+    #[test]
+    fn byte_orders() {
+        for arch in Arch::ALL {
+            let expected = if arch == Arch::S390X { ByteOrder::Big } else { ByteOrder::Little };
+            assert_eq!(arch.byte_order(), expected);
+        }
+    }
+
+    #[test]
+    fn socket_types_without_their_flags() {
+        for (argument, name) in [
+            (1, Some("stream")),
+            (0x80801, Some("stream")),
+            (0x80002, Some("dgram")),
+            (10, Some("packet")),
+            (7, None),
+            (0, None),
+        ] {
+            assert_eq!(SocketType::of_argument(argument).name(), name);
+        }
+    }
+
+    #[test]
+    fn protocols() {
+        let table = [
+            (Family::INET, 1, 0, Some("tcp")),
+            (Family::INET6, 2, 0, Some("udp")),
+            (Family::INET, 5, 0, Some("sctp")),
+            (Family::INET, 3, 0, None),
+            (Family::INET, 1, 6, Some("tcp")),
+            (Family::INET, 2, 17, Some("udp")),
+            (Family::INET, 2, 136, Some("udplite")),
+            (Family::INET, 1, 132, Some("sctp")),
+            (Family::INET, 6, 33, Some("dccp")),
+            (Family::INET, 3, 1, Some("icmp")),
+            (Family::INET6, 3, 58, Some("icmpv6")),
+            (Family::INET, 3, 255, Some("raw")),
+            (Family::INET, 1, 262, Some("mptcp")),
+            (Family::INET, 3, 200, None),
+            (Family::LOCAL, 1, 0, None),
+            (Family(16), 3, 9, None),
+        ];
+        for (family, socket_type, number, name) in table {
+            let protocol = Protocol { family, socket_type: SocketType(socket_type), number };
+            assert_eq!(protocol.name(), name, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn errors() {
+        assert_eq!(error_name(111), Some("ECONNREFUSED"));
+        assert_eq!(error_name(EINPROGRESS), Some("EINPROGRESS"));
+        assert_eq!(error_name(2), Some("ENOENT"));
+        assert_eq!(error_name(11), Some("EAGAIN"));
+        assert_eq!(error_name(99_999), None);
+    }
 }

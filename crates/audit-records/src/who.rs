@@ -424,3 +424,134 @@ impl std::hash::Hash for WhoBuf {
         self.as_who().hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYSCALL: &str = concat!(
+        " arch=c000003e syscall=42 per=8 success=no exit=-111 a0=3 a1=7ffe a2=10 a3=0 items=1 ppid=1 pid=2 auid=1000 uid=5 ",
+        "gid=6 euid=7 suid=8 fsuid=9 egid=10 sgid=11 fsgid=12 tty=pts0 ses=4 comm=6120622063 exe=\"/bin/x\" ",
+        "subj=unconfined key=\"opensnitch\""
+    );
+
+    fn subject(task: &str) -> Subject {
+        Who { task: task.as_bytes(), ..Who::default() }.subject()
+    }
+
+    #[test]
+    fn a_call_and_its_process() {
+        let call = Call::read(SYSCALL.as_bytes());
+        assert_eq!(call.arch.hexadecimal(), Some(0xc000_003e));
+        assert_eq!((call.syscall.written(), call.exit.signed()), (&b"42"[..], Some(-111)));
+        assert_eq!([call.a0, call.a1, call.a2].map(Value::hexadecimal), [Some(3), Some(0x7ffe), Some(16)]);
+        let who = Who { task: call.task, auid_name: b"alice", ..Who::default() };
+        let expected = Subject {
+            pid: Some(2),
+            ppid: Some(1),
+            uid: Some(5),
+            gid: Some(6),
+            euid: Some(7),
+            egid: Some(10),
+            auid: Some(1000),
+            auid_name: Some((*b"alice").into()),
+            session: Some(4),
+            tty: Some((*b"pts0").into()),
+            comm: Some((*b"a b c").into()),
+            exe: Some((*b"/bin/x").into()),
+        };
+        assert_eq!(who.subject(), expected);
+        assert_eq!((who.pid(), who.ppid(), who.uid(), who.auid()), (Some(2), Some(1), Some(5), Some(1000)));
+        assert_eq!((who.exe().as_deref(), who.comm().as_deref()), (expected.exe.as_deref(), expected.comm.as_deref()));
+        assert_eq!(who.keys(), [Bytes::from(*b"opensnitch")]);
+    }
+
+    #[test]
+    fn the_kernels_order_is_read_as_any_other() {
+        for own in [SYSCALL, "uring_op=16 success=yes exit=0 items=0 ppid=1 pid=2 uid=0 subj=x key=\"y\""] {
+            let own = own.trim_ascii_start().as_bytes();
+            let call = Call::in_kernel_order(own).unwrap();
+            assert_eq!(call, Call::in_any_order(own));
+            // Whatever stands at one place: the fast way says the same or nothing.
+            for at in 0..own.len() {
+                for byte in *b" =\"'xabs\t" {
+                    let mut changed = own.to_vec();
+                    changed[at] = byte;
+                    let slow = Call::in_any_order(&changed);
+                    assert!(
+                        Call::in_kernel_order(&changed).is_none_or(|fast| fast == slow),
+                        "{}",
+                        changed.escape_ascii()
+                    );
+                    for task in [call.task.len(), slow.task.len()] {
+                        let task = changed.get(changed.len() - task..).unwrap();
+                        let slow = Task::in_any_order(task);
+                        assert!(Task::in_kernel_order(task).is_none_or(|fast| fast == slow), "{}", task.escape_ascii());
+                    }
+                }
+            }
+        }
+        assert!(Task::in_kernel_order(Call::read(SYSCALL.as_bytes()).task).is_some());
+    }
+
+    #[test]
+    fn a_label_names_nobody() {
+        let label = "ppid=1 pid=2 subj=:c://p pid=3 uid=0 exe=\"/usr/sbin/sshd\" comm=\"sshd\" (enforce) key=\"k\"";
+        assert_eq!(subject(label), Subject { ppid: Some(1), pid: Some(2), ..Subject::default() });
+        let only_label = Call::read(b"arch=c000003e subj=x pid=3 success=yes key=\"k\"");
+        assert_eq!(
+            (only_label.success.written(), subject(str::from_utf8(only_label.task).unwrap()).pid),
+            (&b""[..], None)
+        );
+        assert_eq!(last_key(only_label.task).written(), b"\"k\"");
+    }
+
+    #[test]
+    fn nothing_is_made_up() {
+        assert_eq!(subject(""), Subject::default());
+        let unset = "pid=x uid=4294967295 auid=4294967295 tty=(none) ses=4294967295 comm=(null) exe=(null)";
+        assert_eq!(subject(unset), Subject::default());
+        assert_eq!(subject("pid=4294967296"), Subject::default());
+        assert_eq!(Who::default().keys(), [] as [Bytes; 0]);
+        assert_eq!((Who::default().node(), Who::default().cwd(), Who::default().title()), (None, None, None));
+    }
+
+    #[test]
+    fn a_name_that_auditd_did_not_find_is_none() {
+        for name in ["\"unset\"", "\"unknown(1000)\"", "unset", ""] {
+            let interpretations = format!("ARCH=x86_64 AUID={name} UID=\"root\"");
+            let who = Who { task: b"auid=1000", auid_name: auid_name(interpretations.as_bytes()), ..Who::default() };
+            assert_eq!(who.subject().auid_name, None, "{name}");
+        }
+        assert_eq!(auid_name(b"ARCH=x86_64 AUID=\"alice\""), b"alice");
+        let unset = Who { task: b"auid=4294967295", auid_name: b"alice", ..Who::default() };
+        assert_eq!(unset.subject().auid_name, None);
+    }
+
+    #[test]
+    fn keys_of_both_records_and_none_twice() {
+        let keys = |task: &str, uring_key: &str| -> Vec<String> {
+            let who = Who { task: task.as_bytes(), uring_key: uring_key.as_bytes(), ..Who::default() };
+            who.keys().iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+        };
+        assert_eq!(keys("pid=1 key=6F7468657201610162", ""), ["other", "a", "b"]);
+        assert_eq!(keys("pid=1 key=(null)", "\"a\""), ["a"]);
+        assert_eq!(keys("pid=1 key=\"a\"", "\"a\""), ["a"]);
+        assert_eq!(keys("pid=1 key=(null)ARCH=x86_64", ""), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn owned_and_borrowed_are_equal_and_hash_alike() {
+        use std::hash::{BuildHasher, RandomState};
+        let who = Who { task: b"pid=1", uring_key: b"", auid_name: b"a", title: b"6100", cwd: b"\"/\"", node: b"vm" };
+        let owned = WhoBuf::new(who);
+        assert_eq!(owned.as_who(), who);
+        let state = RandomState::new();
+        assert_eq!(state.hash_one(&owned), state.hash_one(who));
+        // The same bytes at another place are another one.
+        let moved = Who { task: b"pid=1a", auid_name: b"", ..who };
+        assert_ne!(WhoBuf::new(moved), owned);
+        assert_eq!(WhoBuf::new(Who::default()).as_who(), Who::default());
+        assert!(owned.size() >= size_of::<WhoBuf>() + 5 + 1 + 4 + 3 + 2);
+    }
+}
