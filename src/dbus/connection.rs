@@ -51,7 +51,8 @@ fn uses(row: &Row, tuple: &Tuple) -> bool {
     let to = row.address.as_ref().and_then(|address| address.ip());
     matches!(row.event_type, Some(EventType::Connect | EventType::Send))
         && to.is_some_and(|(host, port)| {
-            host.to_canonical() == tuple.destination().ip() && (protocol == Protocol::Icmp || port == tuple.destination().port())
+            host.to_canonical() == tuple.destination().ip()
+                && (protocol == Protocol::Icmp || port == tuple.destination().port())
         })
         && row.socket.and_then(|one| one.name()).is_none_or(|name| is_named(protocol, name))
 }
@@ -107,6 +108,8 @@ fn is_named(protocol: Protocol, name: &str) -> bool {
 
 impl From<socket::Error> for Error {
     fn from(error: socket::Error) -> Self {
-        Self::Failed(format!("{error}. The events of a process can still be found: FindEvents with DstHost and DstPort"))
+        Self::Failed(format!(
+            "{error}. The events of a process can still be found: FindEvents with DstHost and DstPort"
+        ))
     }
 }

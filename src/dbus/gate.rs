@@ -55,7 +55,8 @@ impl Interface for Gate {
         if !Audit::PROPERTIES.contains(&property) {
             return DispatchResult::NotFound;
         }
-        let refused = fdo::Error::PropertyReadOnly(format!("the property {property} cannot be set: it can only be read"));
+        let refused =
+            fdo::Error::PropertyReadOnly(format!("the property {property} cannot be set: it can only be read"));
         DispatchResult::Async(Box::pin(async move { Err(refused.into()) }))
     }
 

@@ -68,7 +68,12 @@ impl Audit {
     ///
     /// # Errors
     /// Where somebody could be asked and did not say yes.
-    async fn wider_sight(&self, caller: &Caller, connection: &Connection, header: &Header<'_>) -> Result<Option<Sight>, Error> {
+    async fn wider_sight(
+        &self,
+        caller: &Caller,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<Option<Sight>, Error> {
         if caller.sight() == Sight::All {
             return Ok(None);
         }
@@ -270,7 +275,12 @@ impl Audit {
     }
 
     #[zbus(signal)]
-    pub(super) async fn event_seen(emitter: &SignalEmitter<'_>, event_type: &str, exe: &str, event: &Event) -> zbus::Result<()>;
+    pub(super) async fn event_seen(
+        emitter: &SignalEmitter<'_>,
+        event_type: &str,
+        exe: &str,
+        event: &Event,
+    ) -> zbus::Result<()>;
 
     #[zbus(signal)]
     pub(super) async fn events_lost(emitter: &SignalEmitter<'_>, count: u64) -> zbus::Result<()>;

@@ -13,10 +13,10 @@ use opensnitch_audit_client::INTERFACE;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::warn;
+use zbus::Variant;
 use zbus::fdo::Properties;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
-use zbus::Variant;
 
 use super::interface::Audit;
 use super::signals::{Outgoing, Signals};

@@ -65,7 +65,8 @@ fn add_call(event: &mut Event, row: &Row) {
     event.serial = Some(row.id.serial);
     event.event_type = row.event_type.map(|one| one.name().to_owned());
     event.syscall = row.syscall;
-    event.syscall_name = row.arch.zip(row.syscall).and_then(|(arch, number)| arch.syscall_name(number)).map(str::to_owned);
+    event.syscall_name =
+        row.arch.zip(row.syscall).and_then(|(arch, number)| arch.syscall_name(number)).map(str::to_owned);
     event.arch = row.arch.map(|arch| arch.name().map_or_else(|| format!("{:x}", arch.0), str::to_owned));
     event.success = row.success;
     event.exit = row.exit;

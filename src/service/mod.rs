@@ -283,7 +283,8 @@ fn sock_diag() -> Option<SockDiag> {
         Some(fd) => SockDiag::from_fd(fd),
         None => SockDiag::open(),
     };
-    let failed = |error: &_| warn!("the kernel does not tell whose sockets are: {error}. Owners are answered from the history");
+    let failed =
+        |error: &_| warn!("the kernel does not tell whose sockets are: {error}. Owners are answered from the history");
     opened.inspect_err(failed).ok()
 }
 

@@ -5,10 +5,12 @@
 //! slots, so a row enters and leaves all of them in constant time. When the history is full, the oldest row of the owner
 //! who holds the most goes.
 
-use std::collections::hash_map::{Entry, HashMap};
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::row::{Row, Whose};
 use super::shared::Shared;
@@ -138,7 +140,7 @@ impl History {
             self.by_host.push(host, slot, &mut self.slab, |node| &mut node.of_host);
         }
         self.by_owner.push(owner, slot, &mut self.slab, |node| &mut node.of_owner);
-        self.shares.add(owner, weight);
+        self.shares.change(owner, weight, 0);
         self.evict(shared);
     }
 
@@ -253,7 +255,7 @@ impl History {
         }
         let owner = node.row.origin.owner;
         self.by_owner.unlink(owner, node.of_owner, &mut self.slab, |node| &mut node.of_owner);
-        self.shares.subtract(owner, weight(&node.row));
+        self.shares.change(owner, 0, weight(&node.row));
         self.bytes -= node.row.size() + PER_ROW;
         shared.release(&node.row);
     }

@@ -74,7 +74,6 @@ pub struct Answer {
     pub count: u64,
 }
 
-
 impl Store {
     /// Empty; for so many rows, and so many of the newest. Records of another machine than `node` belong to no user of this
     /// one.
@@ -120,6 +119,8 @@ impl Store {
             match whose {
                 _ if !is_open && row.sequence < since => None,
                 _ if !is_open && !matches!(row.whose, Whose::Process(_)) => Some(row.whose.clone()),
+                // Another user's: for that one somebody looks, too.
+                Whose::Process(process) if row.origin.uid != Some(process.uid) => Some(row.whose.clone()),
                 Whose::Process(process) if !process.lived_at(row.id.milliseconds) => Some(Whose::Nothing),
                 whose => Some(whose.clone()),
             }

@@ -3,11 +3,12 @@
 //! A process is a pid and a start time. Until somebody has looked into `/proc`, events of one pid are taken for events of
 //! one process. The look tells whose they are, and parts them where they were of two.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use audit_records::{EventType, Protocol};
+use hashbrown::HashMap;
 
 use super::row::{Row, Whose};
 use super::shares::{Owner, Shares};
@@ -60,6 +61,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 struct Group {
     whose: Whose,
+    /// The real user of its newest event. What `/proc` says is told only to the same user's.
+    uid: Option<u32>,
     /// At most one a type.
     entries: Vec<Entry>,
     /// The sockets it made, the newest last.
@@ -123,18 +126,31 @@ impl Newest {
     pub(super) fn insert(&mut self, row: Row, now: Duration) {
         let Some(pid) = row.origin.pid else { return };
         let group = group_of(self.by_pid.entry(pid).or_default(), &row);
-        let last = group.take(row.event_type);
-        let count = last.as_ref().map_or(0, |last| last.count) + 1;
-        let bytes = weight(&row);
-        let (sequence, owner) = (row.sequence, row.origin.owner);
-        group.entries.push(Entry { row, count, seen: now });
-        if let Some(last) = last {
-            self.uncount(&last);
+        let (sequence, owner, more) = (row.sequence, row.origin.owner, weight(&row));
+        match group.entry_of(row.event_type) {
+            Some(entry) if entry.row.origin.owner == owner => {
+                let (last, less) = (entry.row.sequence, weight(&entry.row));
+                *entry = Entry { row, count: entry.count + 1, seen: now };
+                self.order.remove(&last);
+                if let Some(sequences) = self.by_owner.get_mut(&owner) {
+                    sequences.remove(&last);
+                }
+                self.shares.change(owner, more, less);
+                self.bytes = self.bytes + more - less;
+            }
+            other => {
+                let count = other.map_or(0, |entry| entry.count) + 1;
+                let last = group.take(row.event_type);
+                group.entries.push(Entry { row, count, seen: now });
+                self.shares.change(owner, more, 0);
+                self.bytes += more;
+                if let Some(last) = last {
+                    self.uncount(&last);
+                }
+            }
         }
         self.order.insert(sequence, pid);
         self.by_owner.entry(owner).or_default().insert(sequence);
-        self.shares.add(owner, bytes);
-        self.bytes += bytes;
         self.evict();
     }
 
@@ -251,7 +267,7 @@ impl Newest {
     fn uncount(&mut self, entry: &Entry) {
         self.order.remove(&entry.row.sequence);
         let (owner, bytes) = (entry.row.origin.owner, weight(&entry.row));
-        self.shares.subtract(owner, bytes);
+        self.shares.change(owner, 0, bytes);
         self.bytes -= bytes;
         if let Some(entries) = self.by_owner.get_mut(&owner) {
             entries.remove(&entry.row.sequence);
@@ -265,7 +281,7 @@ impl Newest {
 /// The process that a row is of: the newest that can have made it, or a new one.
 fn group_of<'a>(groups: &'a mut Vec<Group>, row: &Row) -> &'a mut Group {
     let place = groups.iter().rposition(|group| group.can_be_of(row)).unwrap_or_else(|| {
-        groups.push(Group { whose: row.whose.clone(), entries: Vec::new(), sockets: Vec::new() });
+        groups.push(Group { whose: row.whose.clone(), uid: row.origin.uid, entries: Vec::new(), sockets: Vec::new() });
         groups.len() - 1
     });
     &mut groups[place]
@@ -274,7 +290,8 @@ fn group_of<'a>(groups: &'a mut Vec<Group>, row: &Row) -> &'a mut Group {
 /// Gives the process what is its; what it takes the place of is returned.
 fn attach(groups: &mut Vec<Group>, since: u64, process: &Arc<Process>) -> Vec<Entry> {
     let whose = Whose::Process(process.clone());
-    let mut own = Group { whose: whose.clone(), entries: Vec::new(), sockets: Vec::new() };
+    let uid = Some(process.uid);
+    let mut own = Group { whose: whose.clone(), uid, entries: Vec::new(), sockets: Vec::new() };
     let mut dropped = Vec::new();
     groups.retain_mut(|group| match &group.whose {
         Whose::Process(known) if known.start_time_us == process.start_time_us => {
@@ -288,7 +305,7 @@ fn attach(groups: &mut Vec<Group>, since: u64, process: &Arc<Process>) -> Vec<En
             own.sockets.append(&mut group.sockets);
             false
         }
-        Whose::Pending => {
+        Whose::Pending if group.uid == uid => {
             let mut earlier = Vec::new();
             for mut entry in group.entries.drain(..) {
                 if !process.lived_at(entry.row.id.milliseconds) {
@@ -326,17 +343,18 @@ impl Group {
     /// Whether this process can have made that row.
     fn can_be_of(&self, row: &Row) -> bool {
         let milliseconds = row.id.milliseconds;
+        if self.uid != row.origin.uid {
+            return false;
+        }
         match (&self.whose, &row.whose) {
             (Whose::Nothing, Whose::Nothing | Whose::Pending) => self.entries.iter().any(|entry| {
                 let (known, new) = (entry.row.origin.who(), row.origin.who());
-                known.node() == new.node() && known.uid() == new.uid() && known.ppid() == new.ppid()
+                known.node() == new.node() && known.ppid() == new.ppid()
             }),
             (_, Whose::Nothing) | (Whose::Nothing, _) => false,
             (Whose::Pending, _) => true,
             (Whose::Process(process), _) => {
-                row.origin.uid == Some(process.uid)
-                    && process.lived_at(milliseconds)
-                    && process.ended_at_ms().is_none_or(|end| milliseconds <= end)
+                process.lived_at(milliseconds) && process.ended_at_ms().is_none_or(|end| milliseconds <= end)
             }
             (Whose::Gone { at_ms, .. }, _) => milliseconds <= *at_ms,
         }
@@ -353,6 +371,10 @@ impl Group {
         for entry in &mut self.entries {
             entry.row.whose = whose.clone();
         }
+    }
+
+    fn entry_of(&mut self, event_type: Option<EventType>) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.row.event_type == event_type)
     }
 
     fn take(&mut self, event_type: Option<EventType>) -> Option<Entry> {

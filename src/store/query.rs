@@ -195,9 +195,10 @@ impl Query {
             && self.unit.as_deref().is_none_or(|unit| {
                 cgroup().and_then(|cgroup| cgroup.unit.as_deref()).is_some_and(|is| is_text(is, unit))
             })
-            && self.app.as_deref().is_none_or(|app| {
-                cgroup().and_then(|cgroup| cgroup.app.as_deref()).is_some_and(|is| is_text(is, app))
-            })
+            && self
+                .app
+                .as_deref()
+                .is_none_or(|app| cgroup().and_then(|cgroup| cgroup.app.as_deref()).is_some_and(|is| is_text(is, app)))
     }
 }
 
@@ -243,7 +244,9 @@ mod tests {
         for (prefix, host, held) in table {
             assert_eq!(Prefix::parse(prefix).unwrap().holds(host.parse().unwrap()), held, "{prefix} {host}");
         }
-        for wrong in ["", "x", "192.0.2.0/33", "2001:db8::/129", "192.0.2.0/", "192.0.2.0/+8", "192.0.2.0/8/8", "::1%eth0"] {
+        for wrong in
+            ["", "x", "192.0.2.0/33", "2001:db8::/129", "192.0.2.0/", "192.0.2.0/+8", "192.0.2.0/8/8", "::1%eth0"]
+        {
             assert_eq!(Prefix::parse(wrong), None, "{wrong}");
         }
     }

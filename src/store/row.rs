@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use audit_records::{
-    Address, Arch, Args, Event, EventId, EventType, Family, File, Outcome, Protocol, Subject,
-};
+use audit_records::{Address, Arch, Args, Event, EventId, EventType, Family, File, Outcome, Protocol, Subject};
 
 use super::shared::Origin;
 use crate::process::{Parents, Process};
@@ -93,7 +91,7 @@ impl Row {
             exit: event.exit(),
             fd: event.fd(),
             socket: event.protocol(),
-            family: event.family(),
+            family: sockaddr.as_ref().map(|sockaddr| sockaddr.family).or_else(|| event.family()),
             address: sockaddr.and_then(|sockaddr| sockaddr.address),
             origin,
             whose,
@@ -176,7 +174,10 @@ impl Row {
         let extra = self.extra.as_deref().map_or(0, |extra| {
             let bytes = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
             let file = extra.file.as_ref().map_or(0, |file| bytes(&file.dev) + bytes(&file.mode));
-            size_of::<Extra>() + file + extra.args.as_ref().map_or(0, Args::size) + extra.raw.as_deref().map_or(0, <[u8]>::len)
+            size_of::<Extra>()
+                + file
+                + extra.args.as_ref().map_or(0, Args::size)
+                + extra.raw.as_deref().map_or(0, <[u8]>::len)
         });
         size_of::<Self>() + address + extra
     }

@@ -1,11 +1,10 @@
 //! What rows have in common, held once and counted.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use audit_records::{Who, WhoBuf};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::row::{Row, Whose};
 use super::shares::Owner;

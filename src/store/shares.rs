@@ -1,8 +1,9 @@
 //! Who holds how much.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use audit_records::Who;
+use hashbrown::HashMap;
 
 /// Whose share something counts to: the user who logged in, or for services the user they run as. A user can take on many
 /// uids (in a user namespace), but never another login.
@@ -25,21 +26,20 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub(super) fn add(&mut self, owner: Owner, bytes: usize) {
+    /// An owner holds so many bytes more, and so many less.
+    pub(super) fn change(&mut self, owner: Owner, more: usize, less: usize) {
+        if more == less {
+            return;
+        }
         let weight = self.by_owner.entry(owner).or_default();
-        self.by_weight.remove(&(*weight, owner));
-        *weight += bytes;
-        self.by_weight.insert((*weight, owner));
-    }
-
-    pub(super) fn subtract(&mut self, owner: Owner, bytes: usize) {
-        let Some(weight) = self.by_owner.get_mut(&owner) else { return };
-        self.by_weight.remove(&(*weight, owner));
-        *weight = weight.saturating_sub(bytes);
-        if *weight == 0 {
-            self.by_owner.remove(&owner);
-        } else {
+        if *weight > 0 {
+            self.by_weight.remove(&(*weight, owner));
+        }
+        *weight = (*weight + more).saturating_sub(less);
+        if *weight > 0 {
             self.by_weight.insert((*weight, owner));
+        } else {
+            self.by_owner.remove(&owner);
         }
     }
 

@@ -122,7 +122,11 @@ impl Bench {
 
 /// A process that started then, in milliseconds since the epoch, which here is since boot, too.
 fn process(pid: u32, started_ms: u64) -> Arc<Process> {
-    Arc::new(Process::new(pid, started_ms * 1000, started_ms))
+    process_of(pid, 1000, started_ms)
+}
+
+fn process_of(pid: u32, uid: u32, started_ms: u64) -> Arc<Process> {
+    Arc::new(Process::new(pid, uid, started_ms * 1000, started_ms))
 }
 
 fn is(row: &Row, process: &Arc<Process>) -> bool {
@@ -165,6 +169,22 @@ fn a_pid_that_comes_again_is_another_process() {
     assert!(is(&newest[0].row, &second) && is(&newest[1].row, &first) && is(&newest[2].row, &first));
     assert_eq!(bench.store.of_pid(7, Sight::All, bench.now).unwrap().row.sequence, 5);
     assert_eq!(bench.store.of_process(7, first.start_time_us, |_| true).unwrap().sequence, 4);
+}
+
+#[test]
+fn what_proc_knows_is_told_only_of_the_same_users_events() {
+    let mut bench = Bench::new(100, 100);
+    bench.see(&Call::connect(7, 1000, 1, 53));
+    bench.see(&Call::connect(7, 1001, 1, 53).uid(0));
+    let process = process_of(7, 0, 500);
+    bench.attach(&process);
+    let newest = bench.newest(Sight::All);
+    assert!(is(&newest[0].row, &process) && matches!(newest[1].row.whose, Whose::Pending));
+    let row = |pid| bench.store.first(Path::Pid(pid), 10, |row| row.origin.uid == Some(1000)).unwrap();
+    assert!(matches!(row(7).whose, Whose::Pending));
+    let (mine, roots) = (Call::connect(7, 1002, 1, 53), Call::connect(7, 1003, 1, 53).uid(0));
+    assert!(bench.see(&mine).process().is_none());
+    assert!(is(&bench.see(&roots), &process));
 }
 
 #[test]
@@ -328,13 +348,30 @@ fn a_walk_goes_on_where_rows_went_in_between() {
 /// What may happen to a store.
 #[derive(Clone, Debug)]
 enum Step {
-    Connect { pid: u32, uid: u32, host: u8, port: u16 },
-    Socket { pid: u32, fd: u32 },
+    Connect {
+        pid: u32,
+        uid: u32,
+        host: u8,
+        port: u16,
+    },
+    Socket {
+        pid: u32,
+        fd: u32,
+    },
     /// Somebody looks: it runs, with this start time in steps.
-    Look { pid: u32, age: u64 },
-    LookGone { pid: u32 },
-    End { pid: u32 },
-    Wait { seconds: u64 },
+    Look {
+        pid: u32,
+        age: u64,
+    },
+    LookGone {
+        pid: u32,
+    },
+    End {
+        pid: u32,
+    },
+    Wait {
+        seconds: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -393,7 +430,7 @@ proptest! {
                     let row = bench.see(&call);
                     // Never another's than the process that ran then.
                     if let Some(process) = row.process() {
-                        prop_assert_eq!(process.pid, pid);
+                        prop_assert_eq!((process.pid, process.uid), (pid, uid));
                         prop_assert!(process.lived_at(ms) && process.ended_at_ms().is_none_or(|end| ms <= end));
                     }
                     model.push(row.sequence, call, max);
@@ -404,7 +441,7 @@ proptest! {
                     model.push(row.sequence, call, max);
                 }
                 Step::Look { pid, age } => {
-                    let process = running.entry(pid).or_insert_with(|| process(pid, ms - age * 700)).clone();
+                    let process = running.entry(pid).or_insert_with(|| process_of(pid, 1, ms - age * 700)).clone();
                     bench.attach(&process);
                 }
                 Step::LookGone { pid } => {

@@ -1,10 +1,8 @@
 //! What an event says, by its records: the parts without the bus.
 
-
 use serde_json::{Value, json};
 
 use crate::support::corpus::decode;
-
 
 /// The one event that these records are; each is `NAME FIELDS`.
 fn event(records: &[&str]) -> Value {

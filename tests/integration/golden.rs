@@ -80,7 +80,8 @@ fn of_long_arguments_the_beginning_is_kept_and_said_to_be_cut() {
         let cut: Vec<_> = events.iter().filter(|event| event["ArgsCut"] == true).collect();
         assert!(!cut.is_empty() && anomalies.contains("beyond a bound"), "{name}: {anomalies}");
         for event in cut {
-            let bytes: usize = event["Args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().len() + 1).sum();
+            let bytes: usize =
+                event["Args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().len() + 1).sum();
             assert!((3000..=4096).contains(&bytes), "{name}: {bytes}");
         }
     }

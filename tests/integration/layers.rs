@@ -22,10 +22,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
     ("polkit", &["quota"]),
     ("store", &["process", "text"]),
     ("diagnose", &["rules"]),
-    (
-        "dbus",
-        &["diagnose", "polkit", "process", "queue", "quota", "rules", "socket", "source", "store", "text"],
-    ),
+    ("dbus", &["diagnose", "polkit", "process", "queue", "quota", "rules", "socket", "source", "store", "text"]),
     ("ctl", &["config", "dbus", "options", "rules", "store"]),
     ("service", &["config", "dbus", "process", "queue", "rules", "socket", "source", "store", "text"]),
     ("bin", &["config", "ctl", "logging", "options", "service"]),
@@ -43,19 +40,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("toml", &["config"]),
     ("procfs", &["process", "socket"]),
     ("fs", &["config", "ctl", "diagnose/files.rs", "logging", "process", "socket", "source/audisp.rs"]),
-    (
-        "Instant",
-        &[
-            "dbus/state.rs",
-            "netlink",
-            "polkit",
-            "process",
-            "rules",
-            "service",
-            "socket",
-            "source",
-        ],
-    ),
+    ("Instant", &["dbus/state.rs", "netlink", "polkit", "process", "rules", "service", "socket", "source"]),
     ("SystemTime", &["service/pipeline.rs"]),
     ("tracing", &["bin", "dbus", "logging", "polkit", "rules", "service"]),
     // No program is run, no code is unsafe: nowhere.
@@ -226,7 +211,11 @@ fn a_word_stands_only_where_it_may() {
     for source in &sources {
         assert!(!source.words().contains("unsafe"), "{}", source.path);
         // By the crate procfs, and once by hand for a machine that is not this one.
-        assert!(!source.with_texts.contains("proc/") || source.is_in(&["diagnose/files.rs", "process", "socket"]), "{}", source.path);
+        assert!(
+            !source.with_texts.contains("proc/") || source.is_in(&["diagnose/files.rs", "process", "socket"]),
+            "{}",
+            source.path
+        );
     }
 }
 
