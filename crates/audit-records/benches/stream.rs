@@ -1,0 +1,129 @@
+//! Streams to events on one core, beside the crate `linux-audit-parser` that only parses the same bytes, and beside a bare
+//! search for newlines, the least that any reader does.
+//!
+//! Each round times all contenders one after the other, so that a machine that slows down slows all of them; the ratios are
+//! medians over the rounds. With `--profile STREAM` one contender runs alone, for a profiler that counts instructions.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use audit_records::{Assembler, Event, Framer};
+
+const ROUNDS: usize = 15;
+const EVENTS: u32 = 20_000;
+/// What a reader takes from the socket at once, in bytes.
+const READ: usize = 64 * 1024;
+
+fn main() {
+    let streams = [
+        ("ENRICHED connect", connects("opensnitch", true)),
+        ("RAW connect", connects("opensnitch", false)),
+        ("another's ENRICHED connect", connects("another", true)),
+    ];
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--profile") {
+        let stream = streams.iter().find(|(name, _)| Some(*name) == arguments.get(at + 1).map(String::as_str));
+        println!("{} events of {EVENTS}", to_events(stream.unwrap().1.as_bytes()));
+        return;
+    }
+    for (name, stream) in &streams {
+        let bytes = stream.as_bytes();
+        let contenders: [(&str, &dyn Fn() -> usize); 3] = [
+            ("to events", &|| to_events(bytes)),
+            ("newlines alone", &|| memchr::memchr_iter(b'\n', bytes).count()),
+            ("linux-audit-parser", &|| {
+                let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+                lines.filter(|line| black_box(linux_audit_parser::parse(line, true)).is_ok()).count()
+            }),
+        ];
+        let mut times = vec![Vec::new(); contenders.len()];
+        for _ in 0..ROUNDS {
+            for (contender, times) in contenders.iter().zip(&mut times) {
+                let start = Instant::now();
+                black_box((contender.1)());
+                times.push(start.elapsed());
+            }
+        }
+        println!("{name}: {EVENTS} events of {} bytes", bytes.len() / EVENTS as usize);
+        let rival = &times[2];
+        for ((contender, _), times) in contenders.iter().zip(&times) {
+            let nanoseconds = median(times.clone()).as_secs_f64() * 1e9 / f64::from(EVENTS);
+            let mut ratios: Vec<f64> =
+                rival.iter().zip(times).map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect();
+            ratios.sort_by(f64::total_cmp);
+            println!(
+                "  {contender:20} {nanoseconds:7.0} ns an event, {:5.2} million a second, {:6.2} times linux-audit-parser",
+                1e3 / nanoseconds,
+                ratios[ratios.len() / 2]
+            );
+        }
+    }
+}
+
+/// Connects of 50 processes.
+fn connects(key: &str, enriched: bool) -> String {
+    let mut stream = String::new();
+    let interpreted = |text| if enriched { text } else { "" };
+    for serial in 1..=EVENTS {
+        let id = format!("msg=audit(1795344942.{:03}:{serial})", serial % 1000);
+        let (pid, port) = (1000 + serial % 50, serial % 60_000);
+        writeln!(
+            stream,
+            "type=SYSCALL {id}: arch=c000003e syscall=42 success=no exit=-115 a0=3 a1=7fff74306800 a2=10 a3=0 items=0 ppid=322 \
+             pid={pid} auid=1000 uid=1000 gid=1000 euid=1000 suid=1000 fsuid=1000 egid=1000 sgid=1000 fsgid=1000 tty=pts0 ses=3 \
+             comm=\"curl\" exe=\"/usr/bin/curl\" subj=unconfined key=\"{key}\"{}",
+            interpreted(
+                "\x1dARCH=x86_64 SYSCALL=connect AUID=\"alice\" UID=\"alice\" GID=\"alice\" EUID=\"alice\" SUID=\"alice\" \
+                 FSUID=\"alice\" EGID=\"alice\" SGID=\"alice\" FSGID=\"alice\""
+            )
+        )
+        .unwrap();
+        writeln!(
+            stream,
+            "type=SOCKADDR {id}: saddr=0200{port:04X}C00002010000000000000000{}",
+            interpreted("\x1dSADDR={ saddr_fam=inet laddr=192.0.2.1 lport=443 }")
+        )
+        .unwrap();
+        writeln!(stream, "type=PROCTITLE {id}: proctitle=6375726C0068747470733A2F2F6578616D706C652E6F72672F").unwrap();
+        writeln!(stream, "type=EOE {id}: ").unwrap();
+    }
+    stream
+}
+
+fn to_events(bytes: &[u8]) -> usize {
+    let mut framer = Framer::default();
+    let mut assembler = Assembler::new("opensnitch", false);
+    let hasher = RandomState::new();
+    let mut events = 0;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let space = framer.space();
+        let taken = space.len().min(rest.len()).min(READ);
+        space[..taken].copy_from_slice(&rest[..taken]);
+        framer.filled(taken);
+        rest = &rest[taken..];
+        while let Some(line) = framer.line() {
+            assembler.push(line, Duration::ZERO, &mut |event| {
+                look(&event, &hasher);
+                events += 1;
+            });
+        }
+    }
+    events
+}
+
+/// What a store asks of every event.
+fn look(event: &Event<'_>, hasher: &RandomState) {
+    let who = event.who();
+    black_box((event.id(), event.event_type(), event.success(), event.exit(), event.fd(), event.sockaddr()));
+    black_box((who.pid(), who.uid(), hasher.hash_one(who)));
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}

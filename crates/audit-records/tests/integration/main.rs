@@ -1,0 +1,9 @@
+//! The crate from outside: hostile cases, recorded streams, what holds for every input, another parser.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod cases;
+mod oracle;
+mod properties;
+mod streams;
+mod support;
