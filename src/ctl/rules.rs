@@ -17,15 +17,14 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
     let config = Config::load(config).map_err(Failure::Config)?;
     let machine =
         running_machine().ok_or_else(|| Failure::Refused("there are no rules for this machine".to_owned()))?;
-    let key = config.key.parse().map_err(|error| Failure::Refused(format!("{error}")))?;
     let bus = DBusProxy::new(connection).await?;
     // The rules leave out the service's own process; without a service they leave out nobody's.
     let pid = match NAME.try_into() {
         Ok(name) => bus.get_connection_unix_process_id(name).await.unwrap_or_default(),
         Err(_) => 0,
     };
-    let scope = Scope { local: config.local, execve: config.execve };
-    let set = RuleSet::wanted(machine, key, scope, pid);
+    let scope = Scope { local: config.local, execve: config.execve, sends: config.sends };
+    let set = RuleSet::wanted(machine, config.key, scope, pid);
     let asked = set.clone();
     let state = spawn_blocking(move || Kernel::open()?.state(&asked)).await.ok().and_then(Result::ok);
     let is_loaded = |rule: &Rule| match &state {

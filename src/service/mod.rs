@@ -25,7 +25,7 @@ use zbus::Connection;
 use self::pipeline::Pipeline;
 use crate::config::{self, Config, Socket};
 use crate::dbus::{Audit, Limits, NAME, PATH, Setup, State};
-use crate::rules::{Key, RuleSet, Scope, running_machine};
+use crate::rules::{RuleSet, Scope, running_machine};
 use crate::stream::KNOWN_SOCKETS;
 
 /// How long the bus may take to let us go, and the kernel to take our rules back.
@@ -169,7 +169,8 @@ impl Service {
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
         }
-        let rules = |config: &Config| (config.manage_rules, config.key.clone(), config.local, config.execve);
+        let rules =
+            |config: &Config| (config.manage_rules, config.key.clone(), config.local, config.execve, config.sends);
         if rules(&old) != rules(config) {
             let (state, set) = (self.state.clone(), rule_set(config));
             if let Ok(Err(error)) = spawn_blocking(move || state.keeper.replace(set)).await {
@@ -212,7 +213,7 @@ async fn farewell(connection: Connection) {
 fn setup(config: &Config) -> Setup {
     Setup {
         limits: Limits { per_second: config.signals_per_second, coalesce: config.coalesce },
-        key: config.key.clone(),
+        key: config.key.to_string(),
         manages_rules: config.manage_rules,
         sockets: match &config.socket {
             Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
@@ -223,9 +224,8 @@ fn setup(config: &Config) -> Setup {
 
 /// The rules that this machine needs; `None` for one whose system calls we do not know.
 fn rule_set(config: &Config) -> Option<RuleSet> {
-    let key: Key = config.key.parse().ok()?;
-    let scope = Scope { local: config.local, execve: config.execve };
-    Some(RuleSet::wanted(running_machine()?, key, scope, std::process::id()))
+    let scope = Scope { local: config.local, execve: config.execve, sends: config.sends };
+    Some(RuleSet::wanted(running_machine()?, config.key.clone(), scope, std::process::id()))
 }
 
 /// Tells systemd, where it is there to be told.

@@ -38,7 +38,7 @@ impl Pipeline {
         let read = Arc::new(Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES));
         let reader = Reader {
             audisp,
-            assembler: Assembler::new(&config.key, config.keep_raw),
+            assembler: Assembler::new(config.key.as_str(), config.keep_raw),
             state: state.clone(),
             read: read.clone(),
             rule_changes: 0,
