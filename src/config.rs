@@ -1,10 +1,11 @@
 //! The configuration: strict TOML, every key with a default.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
+
+use crate::rules::Key;
 
 /// Where the configuration is read from unless told otherwise. The file may be absent.
 pub const DEFAULT_PATH: &str = "/etc/opensnitch-audit.toml";
@@ -16,23 +17,23 @@ pub struct Config {
     /// auditd's socket: a path, or `auto` for the known places.
     pub socket: Socket,
     /// The key of the kernel rules; only events under it are ours.
-    #[serde(deserialize_with = "key")]
-    pub key: crate::rules::Key,
+    pub key: Key,
     /// Load the kernel rules at the start and remove them at the end.
     pub manage_rules: bool,
     /// Rules for execve and execveat too.
     pub execve: bool,
     /// Rules for sockets of every family, not only inet and inet6.
     pub local: bool,
-    /// h
-    pub history: usize,
-    /// s
+    /// Rules for messages that are sent to an inet or inet6 address, too.
     pub sends: bool,
     /// Keep each event's records as received (`RawEvent`).
     pub keep_raw: bool,
     /// Entries in the cache, 1 to 65,536.
     #[serde(deserialize_with = "max_events")]
     pub max_events: usize,
+    /// Events in the history, 1 to 1,048,576.
+    #[serde(deserialize_with = "history")]
+    pub history: usize,
     /// Signals a second, 1 to 10,000; the bus must buffer them for a client that does not read.
     #[serde(deserialize_with = "signals_per_second")]
     pub signals_per_second: u32,
@@ -55,14 +56,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             socket: Socket::Auto,
-            key: "opensnitch".parse().unwrap(),
+            key: Key::default(),
             manage_rules: true,
             execve: false,
             local: false,
-            history: 65536,
             sends: false,
             keep_raw: false,
             max_events: 4096,
+            history: 65_536,
             signals_per_second: 200,
             coalesce: Duration::from_millis(100),
         }
@@ -70,31 +71,20 @@ impl Default for Config {
 }
 
 /// Why a configuration cannot be used: the file, and where in it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration {} cannot be {reason}", path.display())]
 pub struct Error {
     path: PathBuf,
     reason: Reason,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Reason {
+    #[error("read: {0}")]
     Read(std::io::Error),
+    #[error("used: {}", .0.to_string().trim_end())]
     Parse(toml::de::Error),
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.reason {
-            Reason::Read(error) => write!(f, "the configuration {path} cannot be read: {error}"),
-            Reason::Parse(error) => {
-                write!(f, "the configuration {path} cannot be used: {}", error.to_string().trim_end())
-            }
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl Config {
     /// Reads the file at `path`, or the one at [`DEFAULT_PATH`], which may be absent.
@@ -128,18 +118,6 @@ impl<'de> Deserialize<'de> for Socket {
 /// `sun_path` of unix(7), in bytes.
 const MAX_SOCKET_PATH: usize = 108;
 
-/// A key of the kernel holds 256 bytes (`AUDIT_MAX_KEY_LEN`), several of them in one rule; ours is a short word.
-const MAX_KEY: usize = 31;
-
-fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<crate::rules::Key, D::Error> {
-    let key = String::deserialize(deserializer)?;
-    let is_word = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if is_word && (1..=MAX_KEY).contains(&key.len()) {
-        return Ok(key.parse().unwrap());
-    }
-    Err(D::Error::custom(format!("key is 1 to {MAX_KEY} letters, digits, '-', '_' or '.', not {key:?}")))
-}
-
 fn number<'de, D: Deserializer<'de>>(deserializer: D, name: &str, min: u32, max: u32) -> Result<u32, D::Error> {
     let number = i64::deserialize(deserializer)?;
     u32::try_from(number)
@@ -150,6 +128,10 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D, name: &str, min: u32, max:
 
 fn max_events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     number(deserializer, "max_events", 1, 65_536).map(|number| number as usize)
+}
+
+fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number(deserializer, "history", 1, 1_048_576).map(|number| number as usize)
 }
 
 fn signals_per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -178,17 +160,19 @@ mod tests {
     #[test]
     fn everything() {
         let config = load(
-            "socket = '/run/x'\nkey = 'k'\nmanage_rules = false\nexecve = true\nlocal = true\nkeep_raw = true\n\
-             max_events = 10\nsignals_per_second = 20\ncoalesce_ms = 0\n",
+            "socket = '/run/x'\nkey = 'k'\nmanage_rules = false\nexecve = true\nlocal = true\nsends = true\n\
+             keep_raw = true\nmax_events = 10\nhistory = 30\nsignals_per_second = 20\ncoalesce_ms = 0\n",
         );
         let expected = Config {
             socket: Socket::Path("/run/x".into()),
-            key: "k".into(),
+            key: "k".parse().unwrap(),
             manage_rules: false,
             execve: true,
             local: true,
+            sends: true,
             keep_raw: true,
             max_events: 10,
+            history: 30,
             signals_per_second: 20,
             coalesce: Duration::ZERO,
         };
@@ -202,9 +186,13 @@ mod tests {
             ("socket = 'relative'", "line 1", "socket"),
             ("key = ''", "line 1", "key"),
             ("key = 'two words'", "line 1", "key"),
+            ("key = 'k2345678901234567890123456789012'", "line 1", "key"),
             ("key = 5", "line 1", "key"),
             ("\n\nmax_events = 0", "line 3", "max_events"),
             ("max_events = 65537", "line 1", "max_events"),
+            ("history = 0", "line 1", "history"),
+            ("history = 1048577", "line 1", "history"),
+            ("sends = 1", "line 1", "sends"),
             ("max_events = -1", "line 1", "max_events"),
             ("signals_per_second = 0", "line 1", "signals_per_second"),
             ("coalesce_ms = 10001", "line 1", "coalesce_ms"),

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::*;
 
 const KEY: &str = "osntest";
-const ALL: Scope = Scope { local: false, execve: true };
+const ALL: Scope = Scope { local: false, execve: true, sends: true };
 /// Pids beyond the kernel's largest (`PID_MAX_LIMIT`), so that the rules leave nobody out.
 const NOW: u32 = 5_000_000;
 const EARLIER: u32 = 5_000_001;
@@ -110,7 +110,7 @@ fn auditctl_lists_our_rules_as_we_write_them() {
     let Some(mut bench) = Bench::new("auditctl_lists_our_rules_as_we_write_them") else { return };
     let io_uring = auditctl_knows_io_uring(&mut bench);
     for local in [false, true] {
-        let set = bench.supported(wanted_in(Scope { local, execve: true }, NOW));
+        let set = bench.supported(wanted_in(Scope { local, ..ALL }, NOW));
         bench.kernel.load(&set).unwrap();
         let known = |rule: &&Rule| io_uring || rule.needs() != Some(Needs::IoUring);
         let ours: Vec<String> = set.rules().iter().filter(known).map(Rule::to_string).collect();
@@ -128,7 +128,7 @@ fn auditctl_adds_the_same_bytes() {
     let Some(mut bench) = Bench::new("auditctl_adds_the_same_bytes") else { return };
     let io_uring = auditctl_knows_io_uring(&mut bench);
     for local in [false, true] {
-        let set = bench.supported(wanted_in(Scope { local, execve: true }, NOW));
+        let set = bench.supported(wanted_in(Scope { local, ..ALL }, NOW));
         let known = |rule: &&Rule| io_uring || rule.needs() != Some(Needs::IoUring);
         let rules: Vec<Rule> = set.rules().iter().filter(known).cloned().collect();
         for rule in &rules {
@@ -172,7 +172,7 @@ fn load_and_unload_say_what_they_did() {
 #[test]
 fn rules_of_an_earlier_run_are_replaced() {
     let Some(mut bench) = Bench::new("rules_of_an_earlier_run_are_replaced") else { return };
-    let earlier = bench.supported(wanted_in(Scope { local: true, execve: true }, EARLIER));
+    let earlier = bench.supported(wanted_in(Scope { local: true, ..ALL }, EARLIER));
     let set = bench.supported(wanted_in(Scope::default(), NOW));
     bench.kernel.load(&earlier).unwrap();
     let loaded = bench.kernel.load(&set).unwrap();

@@ -1,28 +1,30 @@
 //! The rule set as data: which rules we want, how they read, which listed ones are ours.
 //!
-//! An **ABI** is one way of a machine to make system calls, with its own numbers: a 64-bit kernel has a second,
-//! 32-bit one for old programs. A rule is **narrowed** when it asks only for the inet families, which
-//! keeps the kernel from writing an event for each local socket: that costs twenty times the call itself.
+//! A machine makes system calls in one or two ways, each an [`Arch`] with its own numbers: a 64-bit kernel has a second,
+//! 32-bit one for old programs. A rule is **narrowed** when it asks only for the inet families, which keeps the kernel
+//! from writing an event for each local socket: that costs twenty times the call itself.
 //!
-//! Guarantee: a rule has one notation and one encoding, and [`RuleSet`] recognises exactly the encodings this
-//! program writes.
+//! A rule has one notation and one encoding, and [`RuleSet`] recognises exactly the encodings this program writes.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
+
+use audit_records::{Arch, socketcall, uring_op};
+use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::wire::{self, Condition, Field, Op};
 
-/// Bytes of a key: `AUDIT_MAX_KEY_LEN` of the kernel.
-const KEY_MAX: usize = 256;
+/// Bytes of a key. The kernel holds 256 of all keys of a rule together (`AUDIT_MAX_KEY_LEN`); ours is a short word.
+const KEY_MAX: usize = 31;
 
 /// `AF_INET` and `AF_INET6`, the same on every architecture.
 const INET_FAMILIES: [u32; 2] = [2, 10];
 
-/// The call's number in `socketcall` (`SYS_SOCKET`, `SYS_CONNECT` in `linux/net.h`).
-const SOCKETCALL_SOCKET: u32 = 1;
-const SOCKETCALL_CONNECT: u32 = 3;
+/// System calls that can name a destination.
+const SENDS: [&str; 3] = ["sendto", "sendmsg", "sendmmsg"];
 
-/// `IORING_OP_CONNECT`.
-const IO_URING_CONNECT: u32 = 16;
+/// The same, behind `socketcall`.
+const SOCKETCALL_SENDS: [u32; 3] = [socketcall::SENDTO, socketcall::SENDMSG, socketcall::SENDMMSG];
 
 /// What the kernel runs on. Others have no rule set yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub enum Machine {
     Arm,
     /// 64-bit only.
     Riscv64,
+    /// 64-bit only, little-endian.
+    Ppc64le,
+    /// 64-bit only.
+    Loongarch64,
 }
 
 impl Machine {
@@ -44,23 +50,27 @@ impl Machine {
             "x86_64" => Some(Self::X86_64),
             "aarch64" => Some(Self::Aarch64),
             "riscv64" => Some(Self::Riscv64),
+            "ppc64le" => Some(Self::Ppc64le),
+            "loongarch64" => Some(Self::Loongarch64),
             // armv7l and its relatives.
             _ if uname.starts_with("arm") => Some(Self::Arm),
             _ => None,
         }
     }
 
-    fn abis(self) -> &'static [Abi] {
+    fn archs(self) -> &'static [Arch] {
         match self {
-            Self::X86_64 => &[X86_64, I386],
-            Self::Aarch64 => &[AARCH64, ARM],
-            Self::Arm => &[ARM],
-            Self::Riscv64 => &[RISCV64],
+            Self::X86_64 => &[Arch::X86_64, Arch::I386],
+            Self::Aarch64 => &[Arch::AARCH64, Arch::ARM],
+            Self::Arm => &[Arch::ARM],
+            Self::Riscv64 => &[Arch::RISCV64],
+            Self::Ppc64le => &[Arch::PPC64LE],
+            Self::Loongarch64 => &[Arch::LOONGARCH64],
         }
     }
 }
 
-/// The word that our rules write into their events: 1 to 256 letters, digits and `-_.:@+/`.
+/// The word that our rules write into their events: 1 to 31 letters, digits, `-`, `_` or `.`.
 ///
 /// The kernel takes any bytes. These need no quoting in a shell, in a rules file or in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +83,23 @@ impl Key {
     }
 }
 
+impl Default for Key {
+    fn default() -> Self {
+        Self("opensnitch".to_owned())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for Key {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:@+/".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -91,30 +113,25 @@ impl FromStr for Key {
     }
 }
 
-/// Why a text is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// It has no characters: our events could not be told from others.
-    Empty,
-    /// It is longer than the kernel takes.
-    TooLong,
-    /// It holds this character.
-    Character(char),
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the key of the rules is empty"),
-            Self::TooLong => write!(f, "the key of the rules has more than {KEY_MAX} bytes"),
-            Self::Character(c) => {
-                write!(f, "the key of the rules holds {c:?}; letters, digits and -_.:@+/ are allowed")
-            }
-        }
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
-impl std::error::Error for KeyError {}
+/// Why a text is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It has no characters: our events could not be told from others.
+    #[error("the key of the rules is empty")]
+    Empty,
+    /// It is longer than a short word.
+    #[error("the key of the rules has more than {KEY_MAX} characters")]
+    TooLong,
+    /// It holds this character.
+    #[error("the key of the rules holds {0:?}; letters, digits, '-', '_' and '.' are allowed")]
+    Character(char),
+}
 
 /// How much the rules ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +140,7 @@ pub struct Scope {
     pub local: bool,
     /// Programs that are started, too.
     pub execve: bool,
-    /// s
+    /// Messages that are sent to an inet or inet6 address, too: datagrams of unconnected sockets, and TCP Fast Open.
     pub sends: bool,
 }
 
@@ -143,37 +160,48 @@ impl RuleSet {
     /// `own_pid` is the service itself: neither it nor what it starts has events. The kernel compares the thread group's
     /// id as the initial pid namespace sees it (`audit_filter_rules` in `kernel/auditsc.c`).
     pub fn wanted(machine: Machine, key: Key, scope: Scope, own_pid: u32) -> Self {
-        let rule = |filter, calls, a0, family| Rule { filter, calls, a0, family, own_pid, key: key.clone() };
+        let rule = |arch: Arch, calls: &[&'static str], a0, family| {
+            let filter = Filter::Exit(arch);
+            Rule { filter, calls: in_order(arch, calls), a0, family, own_pid, key: key.clone() }
+        };
         let mut rules = Vec::new();
-        for abi in machine.abis() {
-            let exit = Filter::Exit(abi);
+        for arch in machine.archs().iter().copied() {
             if scope.local {
-                rules.push(rule(exit, &[Call::Socket, Call::Connect], None, None));
+                rules.push(rule(arch, &["socket", "connect"], None, None));
             } else {
-                let narrowed = |call: &'static [Call], by_a0: bool| {
-                    INET_FAMILIES.map(|family| match by_a0 {
-                        true => rule(exit, call, Some(family), None),
-                        false => rule(exit, call, None, Some(family)),
-                    })
-                };
-                rules.extend(narrowed(&[Call::Socket], true));
-                rules.extend(narrowed(&[Call::Connect], false));
+                rules.extend(INET_FAMILIES.map(|family| rule(arch, &["socket"], Some(family), None)));
+                rules.extend(INET_FAMILIES.map(|family| rule(arch, &["connect"], None, Some(family))));
             }
-            if abi.socketcall.is_some() {
+            // Narrowed whatever the scope: most messages go to whom the socket is connected to, and name no address.
+            if scope.sends {
+                rules.extend(INET_FAMILIES.map(|family| rule(arch, &SENDS, None, Some(family))));
+            }
+            if arch.syscall_number(SOCKETCALL).is_some() {
+                let call = |a0, family| rule(arch, &[SOCKETCALL], Some(a0), family);
                 // The family of a socket is behind a pointer here, out of the filter's sight; the address of a
                 // connect is not, since the kernel has copied it in by then.
-                rules.push(rule(exit, &[Call::Socketcall], Some(SOCKETCALL_SOCKET), None));
+                rules.push(call(socketcall::SOCKET, None));
                 let families = if scope.local { vec![None] } else { INET_FAMILIES.map(Some).to_vec() };
-                let connect = |family| rule(exit, &[Call::Socketcall], Some(SOCKETCALL_CONNECT), family);
-                rules.extend(families.into_iter().map(connect));
+                rules.extend(families.into_iter().map(|family| call(socketcall::CONNECT, family)));
+                if scope.sends {
+                    let each = |a0| INET_FAMILIES.map(|family| call(a0, Some(family)));
+                    rules.extend(SOCKETCALL_SENDS.into_iter().flat_map(each));
+                }
             }
             if scope.execve {
-                rules.push(rule(exit, &[Call::Execve, Call::Execveat], None, None));
+                rules.push(rule(arch, &["execve", "execveat"], None, None));
             }
         }
-        // One for all ABIs: a ring has none. Not narrowed: the kernel copies the address in when the operation is
-        // prepared, and where a worker thread performs it, the filter has no family to compare (seen on 6.1).
-        rules.push(rule(Filter::IoUring, &[Call::Connect], None, None));
+        // One for all architectures: a ring has none. Not narrowed: the kernel copies the address in when the operation
+        // is prepared, and where a worker thread performs it, the filter has no family to compare (seen on 6.1).
+        rules.push(Rule {
+            filter: Filter::IoUring,
+            calls: vec!["connect"],
+            a0: None,
+            family: None,
+            own_pid,
+            key: key.clone(),
+        });
         Self { machine, key, rules }
     }
 
@@ -200,7 +228,7 @@ impl RuleSet {
             return None;
         }
         [false, true].into_iter().find_map(|local| {
-            let scope = Scope { local, execve: true, sends: false };
+            let scope = Scope { local, execve: true, sends: true };
             let shapes = Self::wanted(self.machine, self.key.clone(), scope, 0).rules;
             shapes.into_iter().find_map(|shape| shape.read(listed))
         })
@@ -220,7 +248,8 @@ impl fmt::Display for RuleSet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     filter: Filter,
-    calls: &'static [Call],
+    /// In the order of their numbers, as auditctl prints them.
+    calls: Vec<&'static str>,
     a0: Option<u32>,
     family: Option<u32>,
     own_pid: u32,
@@ -238,9 +267,10 @@ impl Rule {
 
     /// The kernel's `struct audit_rule_data`.
     pub(super) fn encode(&self) -> Vec<u8> {
+        let numbers = |arch: Arch| self.calls.iter().filter_map(|call| arch.syscall_number(call)).collect();
         let (list, calls): (_, Vec<u32>) = match self.filter {
-            Filter::Exit(abi) => (wire::LIST_EXIT, self.calls.iter().filter_map(|call| abi.number(*call)).collect()),
-            Filter::IoUring => (wire::LIST_IO_URING, vec![IO_URING_CONNECT]),
+            Filter::Exit(arch) => (wire::LIST_EXIT, numbers(arch)),
+            Filter::IoUring => (wire::LIST_IO_URING, vec![uring_op::CONNECT]),
         };
         wire::encode(list, &calls, &self.conditions(), self.key.0.as_bytes())
     }
@@ -255,8 +285,8 @@ impl Rule {
     fn conditions(&self) -> Vec<Condition> {
         let key_length = u32::try_from(self.key.0.len()).unwrap_or(u32::MAX);
         let mut conditions = Vec::new();
-        if let Filter::Exit(abi) = self.filter {
-            conditions.push((Field::Arch, Op::Equal, abi.elf));
+        if let Filter::Exit(arch) = self.filter {
+            conditions.push((Field::Arch, Op::Equal, arch.0));
         }
         conditions.extend(self.a0.map(|a0| (Field::Arg0, Op::Equal, a0)));
         conditions.extend(self.family.map(|family| (Field::SaddrFam, Op::Equal, family)));
@@ -278,11 +308,11 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.filter {
-            Filter::Exit(abi) => write!(f, "-a always,exit -F arch={}", abi.bits)?,
+            Filter::Exit(arch) => write!(f, "-a always,exit -F arch={}", bits(arch))?,
             Filter::IoUring => f.write_str("-a always,io_uring")?,
         }
         for (place, call) in self.calls.iter().enumerate() {
-            write!(f, "{}{}", if place == 0 { " -S " } else { "," }, call.name())?;
+            write!(f, "{}{}", if place == 0 { " -S " } else { "," }, call)?;
         }
         if let Some(a0) = self.a0 {
             write!(f, " -F a0=0x{a0:X}")?;
@@ -310,75 +340,31 @@ pub enum Needs {
 /// Which of the kernel's lists a rule is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filter {
-    Exit(&'static Abi),
+    Exit(Arch),
     IoUring,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Socket,
-    Connect,
-    Socketcall,
-    Execve,
-    Execveat,
+/// Behind it stand all socket calls of old programs of some architectures.
+const SOCKETCALL: &str = "socketcall";
+
+/// Those that there are on this architecture, in the order of their numbers.
+fn in_order(arch: Arch, calls: &[&'static str]) -> Vec<&'static str> {
+    let mut calls: Vec<_> = calls.iter().filter_map(|call| Some((arch.syscall_number(call)?, *call))).collect();
+    calls.sort_unstable();
+    calls.into_iter().map(|(_, call)| call).collect()
 }
 
-impl Call {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Connect => "connect",
-            Self::Socketcall => "socketcall",
-            Self::Execve => "execve",
-            Self::Execveat => "execveat",
-        }
-    }
+/// What auditctl calls it: `__AUDIT_ARCH_64BIT` in `include/uapi/linux/audit.h`.
+fn bits(arch: Arch) -> &'static str {
+    if arch.0 & 0x8000_0000 == 0 { "b32" } else { "b64" }
 }
-
-/// Numbers of system calls, from the kernel's tables (`arch/*/**/syscall*.tbl`).
-#[derive(Debug, PartialEq, Eq)]
-struct Abi {
-    /// `AUDIT_ARCH_*`: the ELF machine, with bits for 64-bit and little-endian.
-    elf: u32,
-    /// What auditctl calls it.
-    bits: &'static str,
-    socket: u32,
-    connect: u32,
-    execve: u32,
-    execveat: u32,
-    /// Behind it stand all socket calls of old 32-bit x86 programs.
-    socketcall: Option<u32>,
-}
-
-impl Abi {
-    fn number(&self, call: Call) -> Option<u32> {
-        match call {
-            Call::Socket => Some(self.socket),
-            Call::Connect => Some(self.connect),
-            Call::Socketcall => self.socketcall,
-            Call::Execve => Some(self.execve),
-            Call::Execveat => Some(self.execveat),
-        }
-    }
-}
-
-const X86_64: Abi =
-    Abi { elf: 0xC000_003E, bits: "b64", socket: 41, connect: 42, execve: 59, execveat: 322, socketcall: None };
-const I386: Abi =
-    Abi { elf: 0x4000_0003, bits: "b32", socket: 359, connect: 362, execve: 11, execveat: 358, socketcall: Some(102) };
-const AARCH64: Abi =
-    Abi { elf: 0xC000_00B7, bits: "b64", socket: 198, connect: 203, execve: 221, execveat: 281, socketcall: None };
-const ARM: Abi =
-    Abi { elf: 0x4000_0028, bits: "b32", socket: 281, connect: 283, execve: 11, execveat: 387, socketcall: None };
-const RISCV64: Abi =
-    Abi { elf: 0xC000_00F3, bits: "b64", socket: 198, connect: 203, execve: 221, execveat: 281, socketcall: None };
 
 #[cfg(test)]
 impl RuleSet {
     /// This set with a rule in its middle that no kernel takes, like the first that needs this: its key is too long.
     pub(super) fn with_a_refused_rule(mut self, needs: Option<Needs>) -> (Self, Rule) {
         let mut rule = self.rules.iter().find(|rule| rule.needs() == needs).cloned().unwrap();
-        rule.key = Key("x".repeat(KEY_MAX + 1));
+        rule.key = Key("x".repeat(257));
         self.rules.insert(self.rules.len() / 2, rule.clone());
         (self, rule)
     }

@@ -1,12 +1,12 @@
 //! From a connection to its socket: the kernel is asked (sock_diag(7), `net/ipv4/inet_diag.c`).
 //!
 //! An **exact** question costs the kernel one look into a hash table. A **dump** by port walks the whole table; it is
-//! made only for what an exact question cannot see.
+//! made only of UDP sockets, for what an exact question cannot see.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow::{Break, Continue};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
@@ -24,6 +24,9 @@ const MATCHES_MAX: usize = 64;
 /// The kernel chooses local ports from here on (`net.ipv4.ip_local_port_range`), and never one that is in use. A lower
 /// one was chosen by its program, and several may have chosen the same.
 const FIRST_CHOSEN_BY_KERNEL: u16 = 32_768;
+
+/// No interface in particular.
+const ANY: u32 = 0;
 
 /// Protocols of raw sockets (`IPPROTO_*`); a socket of the last one sends any.
 const ICMP: u16 = 1;
@@ -69,11 +72,12 @@ impl SockDiag {
     /// # Errors
     /// [`Error::Netlink`] where the kernel does not answer.
     pub fn find(&self, tuple: &Tuple) -> Result<Vec<Socket>, Error> {
-        let query = || Query { socket: self.lock(), source: tuple.source(), destination: tuple.destination() };
+        let (source, destination) = (tuple.source(), tuple.destination());
+        let query = || Query { socket: self.lock(), net: &self.net, source, destination };
         let entries = match tuple.protocol() {
             Protocol::Tcp => query().connection(wire::TCP),
             Protocol::Dccp => query().connection(wire::DCCP),
-            Protocol::Sctp => Ok(Vec::from_iter(query().exact(wire::SCTP, tuple.source(), tuple.destination())?)),
+            Protocol::Sctp => Ok(Vec::from_iter(query().exact(wire::SCTP, source, destination, ANY)?)),
             Protocol::Udp => query().datagrams(wire::UDP),
             Protocol::Udplite => query().datagrams(wire::UDPLITE),
             Protocol::Icmp => Ok(self.messages(tuple)),
@@ -111,6 +115,7 @@ impl SockDiag {
 
 struct Query<'a> {
     socket: MutexGuard<'a, netlink::Socket>,
+    net: &'a Path,
     source: SocketAddr,
     destination: SocketAddr,
 }
@@ -118,37 +123,43 @@ struct Query<'a> {
 impl Query<'_> {
     /// TCP and what is like it: one socket for each connection, also while it is being made.
     fn connection(&mut self, protocol: u8) -> Result<Vec<Entry>, Error> {
-        match self.exact(protocol, self.source, self.destination)? {
-            // Only somebody who listens is on that port; seen below.
-            Some(entry) if entry.state == wire::LISTEN => {}
+        if let Some(entry) = self.connected(protocol, ANY)? {
+            return Ok(vec![entry]);
+        }
+        // A socket that is bound to an interface, also by a link-local address, is found only with that interface.
+        for interface in lists::interfaces(self.net) {
+            if let Some(entry) = self.connected(protocol, interface)? {
+                return Ok(vec![entry]);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn connected(&mut self, protocol: u8, interface: u32) -> Result<Option<Entry>, netlink::Error> {
+        // Where there is no such connection, the kernel finds who listens on the port.
+        let found = self.exact(protocol, self.source, self.destination, interface)?;
+        match found.filter(|entry| entry.state != wire::LISTEN) {
             // Nobody has accepted it yet: it belongs to whom listens.
             Some(Entry { inode: 0, state: wire::ESTABLISHED | wire::SYN_RECV | wire::CLOSE_WAIT, .. }) => {
-                let listener = self.exact(protocol, self.source, unspecified(self.source))?;
-                return Ok(listener.filter(|entry| entry.state == wire::LISTEN).into_iter().collect());
+                let listener = self.exact(protocol, self.source, unspecified(self.source), interface)?;
+                Ok(listener.filter(|entry| entry.state == wire::LISTEN))
             }
-            Some(entry) => return Ok(vec![entry]),
-            None => {}
+            found => Ok(found),
         }
-        // A socket bound to an interface (also by a link-local address) is found only by who names that interface.
-        let (source, destination) = (self.source, self.destination);
-        let mut entries = self.dump(protocol, source, destination)?;
-        entries.retain(|entry| entry.local == source && entry.peer == destination);
-        entries.truncate(1);
-        Ok(entries)
     }
 
     /// UDP and what is like it: connected to the destination, or not connected at all.
     fn datagrams(&mut self, protocol: u8) -> Result<Vec<Entry>, Error> {
         // The kernel looks as if a datagram had come from the destination, and so finds also those bound to no address.
         // Its source is the sender of that one ("swapped for historical reasons", `udp_dump_one`).
-        let found = self.exact(protocol, self.destination, self.source)?;
+        let found = self.exact(protocol, self.destination, self.source, ANY)?;
         if let Some(entry) = found
             && (entry.peer == self.destination || entry.local.port() >= FIRST_CHOSEN_BY_KERNEL)
         {
             return Ok(vec![entry]);
         }
         let (source, destination) = (self.source, self.destination);
-        let mut entries = self.dump(protocol, source, unspecified(destination))?;
+        let mut entries = self.dump(protocol, source)?;
         entries.retain(|entry| entry.local.port() == source.port() && entry.sends_from(source.ip()));
         let rank = |entry: &Entry| match entry.peer {
             peer if peer == destination => 0,
@@ -170,8 +181,9 @@ impl Query<'_> {
         protocol: u8,
         source: SocketAddr,
         destination: SocketAddr,
+        interface: u32,
     ) -> Result<Option<Entry>, netlink::Error> {
-        let question = wire::question(Family::of(source), protocol, source, destination);
+        let question = wire::question(Family::of(source), protocol, source, destination, interface);
         let mut found = None;
         self.socket.request(BY_FAMILY, Ask::Plain, &question, |answer| match answer {
             Answer::Payload(bytes) => {
@@ -185,17 +197,13 @@ impl Query<'_> {
         Ok(found)
     }
 
-    /// All sockets with these ports, as far as they are not 0, of both families that can carry this one.
-    fn dump(
-        &mut self,
-        protocol: u8,
-        source: SocketAddr,
-        destination: SocketAddr,
-    ) -> Result<Vec<Entry>, netlink::Error> {
+    /// All sockets with this local port, of both families that can carry this one.
+    fn dump(&mut self, protocol: u8, source: SocketAddr) -> Result<Vec<Entry>, netlink::Error> {
+        let destination = unspecified(source);
         let families: &[Family] = if source.is_ipv4() { &[Family::V4, Family::V6] } else { &[Family::V6] };
         let mut entries = Vec::new();
         for family in families {
-            let question = wire::question(*family, protocol, source, destination);
+            let question = wire::question(*family, protocol, source, destination, ANY);
             self.socket.request(BY_FAMILY, Ask::Dump, &question, |answer| match answer {
                 Answer::Payload(bytes) => {
                     entries.extend(Entry::decode(bytes));

@@ -41,8 +41,15 @@ const SKV6ONLY: u16 = 11;
 /// `INET_DIAG_NOCOOKIE`: whatever socket is there.
 const NO_COOKIE: u64 = u64::MAX;
 
-/// The question for sockets of these two addresses. In a dump only the ports count, and 0 stands for any.
-pub(super) fn question(family: Family, protocol: u8, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+/// The question for sockets of these two addresses, bound to no interface or to this one. In a dump only the ports count,
+/// and 0 stands for any.
+pub(super) fn question(
+    family: Family,
+    protocol: u8,
+    source: SocketAddr,
+    destination: SocketAddr,
+    interface: u32,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REQUEST);
     // No extensions; a byte of padding.
     bytes.extend([family as u8, protocol, 0, 0]);
@@ -59,8 +66,7 @@ pub(super) fn question(family: Family, protocol: u8, source: SocketAddr, destina
             IpAddr::V6(address) => bytes.extend(address.octets()),
         }
     }
-    // On any interface.
-    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend(interface.to_ne_bytes());
     bytes.extend(NO_COOKIE.to_ne_bytes());
     bytes
 }
@@ -137,14 +143,15 @@ mod tests {
 
     #[test]
     fn a_question_is_laid_out_as_the_kernel_reads_it() {
-        let bytes = question(Family::V4, TCP, socket("192.0.2.1:258"), socket("192.0.2.2:772"));
+        let bytes = question(Family::V4, TCP, socket("192.0.2.1:258"), socket("192.0.2.2:772"), 0x0707_0707);
         let mut expected = vec![2, 6, 0, 0, 255, 255, 255, 255, 1, 2, 3, 4, 192, 0, 2, 1];
         expected.extend([0; 12]);
         expected.extend([192, 0, 2, 2]);
-        expected.extend([0; 12 + 4]);
+        expected.extend([0; 12]);
+        expected.extend([7; 4]);
         expected.extend([255; 8]);
         assert_eq!(bytes, expected);
-        let bytes = question(Family::V6, UDP, socket("[2001:db8::1]:1"), socket("[::2]:2"));
+        let bytes = question(Family::V6, UDP, socket("[2001:db8::1]:1"), socket("[::2]:2"), 0);
         assert_eq!((bytes.len(), &bytes[..2], bytes[12], bytes[43]), (REQUEST, &[10, 17][..], 0x20, 2));
     }
 
