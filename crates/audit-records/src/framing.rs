@@ -15,7 +15,10 @@ const FIXED_PAYLOAD: usize = 8970;
 /// What is read at once, in bytes: some 300 records, so that a burst costs few system calls.
 const CAPACITY: usize = 128 * 1024;
 
-/// How far before `msg=audit(` a record may begin, in bytes: a type of 32 and a node name of 255.
+/// In every record's header.
+const MARK: &[u8] = b"msg=audit(";
+
+/// How far before [`MARK`] a record may begin, in bytes: a type of 32 and a node name of 255.
 const MAX_PREFIX: usize = 320;
 
 /// What became of the bytes.
@@ -110,7 +113,7 @@ impl Default for Framer {
             lacks_newlines: false,
             format: Format::Unknown,
             typed: Vec::new(),
-            mark: Finder::new(b"msg=audit("),
+            mark: Finder::new(MARK),
             counts: FramingCounts::default(),
         }
     }
@@ -282,6 +285,11 @@ impl Framer {
 
     /// How many bytes of `line` are one record for certain, and whether another one begins in it.
     fn whole(&self, line: &[u8]) -> (usize, bool) {
+        // Nearly always there is one mark, that of the line's own header.
+        let header = header_length(line);
+        if self.mark.find(line.get(header..).unwrap_or_default()).is_none() {
+            return (line.len(), false);
+        }
         let Some(second) = self.record_starts(line).find(|&at| at > 0) else {
             return (line.len(), false);
         };
@@ -389,14 +397,26 @@ impl Framer {
     }
 }
 
+/// The length of `type=NAME msg=audit(` at the beginning of `line`; 0 where there is no such thing.
+fn header_length(line: &[u8]) -> usize {
+    let Some(rest) = line.strip_prefix(b"type=") else { return 0 };
+    let Some(name) = rest.iter().position(|&byte| !is_name(byte)) else { return 0 };
+    let mark = rest.get(name..).and_then(|rest| rest.strip_prefix(b" "));
+    if mark.is_some_and(|mark| mark.starts_with(MARK)) { b"type= ".len() + name + MARK.len() } else { 0 }
+}
+
+/// Whether the name of a type may hold this: `SYSCALL`, `UNKNOWN[1336]`.
+const fn is_name(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'[' | b']')
+}
+
 /// Where in `before`, the text that leads to `msg=audit(`, the record begins.
 fn record_prefix(before: &[u8]) -> Option<usize> {
     let name_end = before.len().checked_sub(1)?;
     if before.get(name_end) != Some(&b' ') {
         return None;
     }
-    let is_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'[' | b']');
-    let name_start = before.get(..name_end)?.iter().rposition(|byte| !is_name(byte))? + 1;
+    let name_start = before.get(..name_end)?.iter().rposition(|&byte| !is_name(byte))? + 1;
     let head = before.get(..name_start)?;
     let type_start = head.strip_suffix(b"type=")?.len();
     if name_start == name_end {
