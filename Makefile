@@ -22,7 +22,10 @@ test:
 	OPENSNITCH_AUDIT_TEST_REQUIRE_ALL=1 cargo test --workspace --locked
 
 bench:
-	cargo bench --locked --bench stream
+	scripts/setup test
+	cargo bench --locked -p audit-records --bench stream
+	cargo bench --locked --bench store
+	cargo bench --locked --bench service
 
 bench-rules:
 	scripts/setup run

@@ -1,0 +1,65 @@
+//! What the store adds to the way of an event: the same records are assembled without it, and with it. The ratio of the two
+//! is measured round by round, so that a machine that slows down slows both.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
+
+mod support;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use audit_records::{Assembler, Event};
+use opensnitch_audit::store::{Prefix, Query, Sight, Store};
+use support::{NO_PROCESS, connect, figures, time};
+
+const EVENTS: u32 = 65_536;
+const ROUNDS: usize = 15;
+
+fn main() {
+    for processes in [1_000, EVENTS] {
+        let records: Vec<String> = (0..EVENTS)
+            .map(|serial| connect(serial, NO_PROCESS + serial % processes, (serial % 251) as u8, (serial % 60_000) as u16))
+            .collect();
+        let store = Store::new(EVENTS as usize, 4096, b"host");
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            without.push(assemble(&records, |event| {
+                black_box(event.id());
+            }));
+            with.push(assemble(&records, |event| {
+                black_box(store.insert(event, Duration::ZERO, 0));
+            }));
+        }
+        let added = with.iter().zip(&without).map(|(with, without)| with.saturating_sub(*without)).collect();
+        let each = |time: Duration| time.as_nanos() / u128::from(EVENTS);
+        println!(
+            "{processes:6} processes: {} ns an event without the store, {} ns with it: it adds {} ns",
+            each(figures(without).median),
+            each(figures(with).median),
+            each(figures(added).median)
+        );
+        for (what, query) in [
+            ("one port of one host", Query { host: Prefix::parse("192.0.2.7"), port: Some(7), ..Query::default() }),
+            ("a network, nothing matches", Query {
+                host: Prefix::parse("198.51.100.0/24"),
+                ..Query::default()
+            }),
+            ("a process", Query { pid: Some(NO_PROCESS + 7), ..Query::default() }),
+        ] {
+            let times = (0..200).map(|_| time(|| store.find(&query, Sight::All, |answer| black_box(answer).count > 0)).1);
+            println!("       find {what}: {:?}", figures(times.collect()).median);
+        }
+    }
+}
+
+fn assemble(records: &[String], mut see: impl FnMut(&Event<'_>)) -> Duration {
+    let mut assembler = Assembler::new("opensnitch", false);
+    time(|| {
+        for lines in records {
+            for line in lines.lines() {
+                assembler.push(line.as_bytes(), Duration::ZERO, &mut |event| see(&event));
+            }
+        }
+    })
+    .1
+}
