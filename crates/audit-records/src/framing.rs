@@ -188,9 +188,15 @@ impl Framer {
 
     /// As [`line`](Self::line), at the end of a stream. What has no newline is torn, but for a line that is the whole stream.
     pub fn last_line(&mut self) -> Option<&[u8]> {
-        self.take(|framer| match framer.find() {
-            Found::Nothing => framer.find_at_end(),
-            found => found,
+        self.take(|framer| {
+            if framer.format == Format::Unknown && framer.recognise().is_none() {
+                // Too short for a header: then it is text, whatever it begins with.
+                framer.format = Format::Lines;
+            }
+            match framer.find() {
+                Found::Nothing => framer.find_at_end(),
+                found => found,
+            }
         })
     }
 
@@ -587,6 +593,8 @@ mod tests {
         let a = record("SYSCALL", "a=1");
         check(format!("{a}\n{cut}", cut = &a[..20]), &[&a], 1, 0);
         check(&a, &[&a], 0, 0);
+        check("\0x\ny", &["\0x"], 1, 0);
+        check("\x01", &["\x01"], 0, 0);
     }
 
     #[test]
