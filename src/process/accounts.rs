@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::Bytes;
+use audit_records::Bytes;
 
 /// Names of users that are remembered, and names of groups. Events come with ids that anybody may choose (user namespaces).
 const MAX_REMEMBERED: usize = 1024;

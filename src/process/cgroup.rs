@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::event::Bytes;
+use audit_records::Bytes;
 
 /// Cgroups that are kept although no process uses them now: more are seldom in use at once.
 const MAX_CGROUPS: usize = 256;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::cgroup::Cgroup;
 use super::proc;
-use crate::event::{Args, Bytes};
+use audit_records::{Args, Bytes};
 
 /// Ancestors told of one process. Shells in shells and build tools seldom go deeper.
 pub const MAX_PARENTS: usize = 16;

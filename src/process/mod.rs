@@ -10,6 +10,8 @@ pub mod known;
 mod proc;
 mod procfs;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod titles;
 mod visitor;
 pub mod visits;

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::event::Bytes;
+use audit_records::Bytes;
 
 /// Bytes of `stat` and `status` that are read: the fields that are used stand in the first few hundred.
 const MAX_STAT_BYTES: usize = 1024;

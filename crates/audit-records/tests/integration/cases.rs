@@ -1,14 +1,19 @@
 //! Hostile and odd records, each the smallest of its kind: `cases.json`.
 
-use serde_json::Value;
 use crate::support::{args_of, decode};
+use serde_json::Value;
 
 fn cases() -> Vec<Value> {
     serde_json::from_str(include_str!("cases.json")).unwrap()
 }
 
 fn stream(case: &Value) -> Vec<u8> {
-    case["lines"].as_array().unwrap().iter().flat_map(|line| [line.as_str().unwrap(), "\n"].concat().into_bytes()).collect()
+    case["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|line| [line.as_str().unwrap(), "\n"].concat().into_bytes())
+        .collect()
 }
 
 #[test]

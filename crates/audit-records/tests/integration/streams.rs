@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use serde_json::{Map, Value};
 use crate::support::{decode, logs};
+use serde_json::{Map, Value};
 
 /// What is a service's to know and not the stream's, or is a form of another key.
 const NOT_COMPARED: [&str; 6] = ["Sequence", "Count", "LastSeen", "ProcPathRaw", "ProcDirRaw", "DstPathRaw"];

@@ -115,7 +115,10 @@ pub(crate) fn json_of(event: &Event<'_>) -> Map<String, Value> {
     add("Outcome", outcome.map(Into::into));
     add("Error", error.map(Into::into));
     add("Syscall", event.syscall().map(Into::into));
-    add("SyscallName", event.arch().zip(event.syscall()).and_then(|(arch, call)| arch.syscall_name(call)).map(Into::into));
+    add(
+        "SyscallName",
+        event.arch().zip(event.syscall()).and_then(|(arch, call)| arch.syscall_name(call)).map(Into::into),
+    );
     add("Arch", event.arch().map(|arch| json!(arch.name().map_or_else(|| format!("{:x}", arch.0), str::to_owned))));
     if let Some(file) = event.file() {
         add("OUid", file.ouid.map(Into::into));
