@@ -18,7 +18,9 @@ const ROUNDS: usize = 15;
 fn main() {
     for processes in [1_000, EVENTS] {
         let records: Vec<String> = (0..EVENTS)
-            .map(|serial| connect(serial, NO_PROCESS + serial % processes, (serial % 251) as u8, (serial % 60_000) as u16))
+            .map(|serial| {
+                connect(serial, NO_PROCESS + serial % processes, (serial % 251) as u8, (serial % 60_000) as u16)
+            })
             .collect();
         let store = Store::new(EVENTS as usize, 4096, b"host");
         let (mut without, mut with) = (Vec::new(), Vec::new());
@@ -40,13 +42,11 @@ fn main() {
         );
         for (what, query) in [
             ("one port of one host", Query { host: Prefix::parse("192.0.2.7"), port: Some(7), ..Query::default() }),
-            ("a network, nothing matches", Query {
-                host: Prefix::parse("198.51.100.0/24"),
-                ..Query::default()
-            }),
+            ("a network, nothing matches", Query { host: Prefix::parse("198.51.100.0/24"), ..Query::default() }),
             ("a process", Query { pid: Some(NO_PROCESS + 7), ..Query::default() }),
         ] {
-            let times = (0..200).map(|_| time(|| store.find(&query, Sight::All, |answer| black_box(answer).count > 0)).1);
+            let times =
+                (0..200).map(|_| time(|| store.find(&query, Sight::All, |answer| black_box(answer).count > 0)).1);
             println!("       find {what}: {:?}", figures(times.collect()).median);
         }
     }

@@ -9,6 +9,8 @@ mod cgroup;
 mod known;
 mod proc;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod titles;
 mod visits;
 

@@ -20,7 +20,7 @@ use audit_records::{Args, Bytes};
 const MAX_ENDED: usize = 1024;
 
 /// What all that is remembered may hold, in bytes: a program's path and a cgroup's may have 4 kB each, 2 kB are usual.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// An ancestor's program is read again where it was read before that: a shell that was seen may have become something else,
 /// and nobody told us.
@@ -35,6 +35,7 @@ const SETTLED_AFTER_US: u64 = 2_000_000;
 pub(super) struct Registry {
     epoll: Arc<OwnedFd>,
     max_watched: usize,
+    max_bytes: usize,
     known: HashMap<u32, Known>,
     /// Those that are watched, by their last use.
     uses: BTreeMap<u64, u32>,
@@ -44,7 +45,7 @@ pub(super) struct Registry {
     bytes: usize,
     last_serial: u32,
     cgroups: Cgroups,
-    /// The mount namespace of pid 1.
+    /// The mount namespace of the machine.
     machine_mounts: Option<Bytes>,
     /// Those that cannot be watched: they are forgotten as soon as they are told.
     unwatched: Vec<u32>,
@@ -149,10 +150,11 @@ impl Known {
 }
 
 impl Registry {
-    pub(super) fn new(epoll: Arc<OwnedFd>, max_watched: usize) -> Self {
+    pub(super) fn new(epoll: Arc<OwnedFd>, max_watched: usize, max_bytes: usize) -> Self {
         Self {
             epoll,
             max_watched,
+            max_bytes,
             known: HashMap::new(),
             uses: BTreeMap::new(),
             last_use: 0,
@@ -160,7 +162,7 @@ impl Registry {
             bytes: 0,
             last_serial: 0,
             cgroups: Cgroups::default(),
-            machine_mounts: Folder::open(1).ok().and_then(|folder| folder.mounts()),
+            machine_mounts: machine_mounts(),
             unwatched: Vec::new(),
             looks: 0,
         }
@@ -206,6 +208,12 @@ impl Registry {
     /// Processes that are watched.
     pub(super) fn watched(&self) -> usize {
         self.uses.len()
+    }
+
+    /// What all that is remembered holds.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Times that `/proc` was asked about a process.
@@ -531,14 +539,14 @@ impl Registry {
         while let Some(pid) = self.unwatched.pop() {
             self.forget(pid);
         }
-        while self.bytes > MAX_BYTES && !self.ended.is_empty() {
+        while self.bytes > self.max_bytes && !self.ended.is_empty() {
             self.forget_first_ended();
         }
         self.forget_unused();
     }
 
     fn forget_unused(&mut self) {
-        while self.uses.len() > self.max_watched || self.bytes > MAX_BYTES {
+        while self.uses.len() > self.max_watched || self.bytes > self.max_bytes {
             let Some((_, &pid)) = self.uses.first_key_value() else { break };
             self.forget(pid);
         }
@@ -592,6 +600,13 @@ fn set_program(known: &mut Known, pid: u32, program: Bytes) {
 
 fn program(exe: Option<&[u8]>, comm: Option<&[u8]>) -> Bytes {
     exe.filter(|exe| exe.len() <= MAX_PROGRAM_BYTES).or(comm).unwrap_or_default().into()
+}
+
+/// The mount namespace of pid 1; where that may not be seen, of the kernel's threads, which have the same. Our own may be
+/// another one: systemd makes it for a unit with `ProtectSystem=`.
+fn machine_mounts() -> Option<Bytes> {
+    let has_no_parent = |folder: &Folder| folder.stat().is_some_and(|stat| stat.ppid == 0);
+    [1, 2].into_iter().find_map(|pid| Folder::open(pid).ok().filter(has_no_parent)?.mounts())
 }
 
 /// A pidfd can be read once its process has ended: pidfd_open(2).

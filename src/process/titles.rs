@@ -4,18 +4,20 @@
 //! or is handed out by the process itself (userfaultfd(2)), the read does not come back before the process ends. So each is
 //! asked for and waited for in different calls, and whoever asks decides when it has waited enough.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use audit_records::MAX_ARGS_BYTES;
 use rustix::fd::OwnedFd;
 
 use super::proc::Folder;
 
 /// Bytes of arguments that are read: what is kept of them, and one more to know that there are more.
-pub(super) const MAX_TITLE_BYTES: usize = 4096 + 1;
+pub(super) const MAX_TITLE_BYTES: usize = MAX_ARGS_BYTES + 1;
 
 /// Threads that wait for work. Reading one takes some microseconds, so even one would do.
 const WORKERS: usize = 2;
@@ -23,11 +25,11 @@ const WORKERS: usize = 2;
 /// Threads whose read is overdue. Each holds a stack and two file descriptors until its process ends.
 const MAX_STUCK: usize = 8;
 
-/// Overdue reads of processes of one user, so that one user does not take all.
-const MAX_STUCK_OF_A_USER: usize = 2;
+/// Reads of one user's processes at the same time, so that one user does not take all threads.
+const MAX_OF_A_USER: usize = 2;
 
-/// Reads that are asked for and not begun. Each holds a file descriptor.
-const MAX_ASKED: usize = 64;
+/// Reads that are asked for and not begun: as many as one batch of events can ask for. Each holds a file descriptor.
+const MAX_ASKED: usize = 256;
 
 /// How long a read that was asked for may wait until one more thread is started.
 pub(super) const PATIENCE: Duration = Duration::from_millis(10);
@@ -66,6 +68,8 @@ struct Asked {
 #[derive(Debug, Default)]
 struct State {
     asked: VecDeque<Asked>,
+    /// Reads that were begun, by user.
+    begun: HashMap<u32, usize>,
     done: Vec<(Ticket, Option<Vec<u8>>)>,
     workers: usize,
     idle: usize,
@@ -82,7 +86,7 @@ impl Titles {
     /// Asks for the arguments of a process of this user. `None` where they are not read, since too many reads are stuck.
     pub(super) fn ask(&mut self, folder: Folder, uid: u32, now: Instant) -> Option<Ticket> {
         let of_user = self.stuck.iter().filter(|ticket| self.users.get(ticket) == Some(&uid)).count();
-        if self.stuck.len() >= MAX_STUCK || of_user >= MAX_STUCK_OF_A_USER {
+        if self.stuck.len() >= MAX_STUCK || of_user >= MAX_OF_A_USER {
             return None;
         }
         let mut state = self.shared.lock();
@@ -128,7 +132,8 @@ impl Titles {
     /// Starts one more thread where a read has waited too long for one. Called every [`PATIENCE`] while something is asked.
     pub(super) fn look_after(&self, now: Instant) {
         let mut state = self.shared.lock();
-        let waits = state.asked.front().is_some_and(|asked| now.saturating_duration_since(asked.at) >= PATIENCE);
+        let next = state.next().and_then(|place| state.asked.get(place));
+        let waits = next.is_some_and(|asked| now.saturating_duration_since(asked.at) >= PATIENCE);
         if waits && state.idle == 0 && state.workers < WORKERS + MAX_STUCK {
             self.shared.start_worker(&mut state);
         }
@@ -147,6 +152,14 @@ impl Drop for Titles {
         state.closed = true;
         state.asked.clear();
         self.shared.work.notify_all();
+    }
+}
+
+impl State {
+    /// The place of the read that may begin next.
+    fn next(&self) -> Option<usize> {
+        let begun = |uid| self.begun.get(&uid).copied().unwrap_or_default();
+        self.asked.iter().position(|asked| begun(asked.uid) < MAX_OF_A_USER)
     }
 }
 
@@ -171,17 +184,25 @@ impl Shared {
             if state.closed {
                 return;
             }
-            let Some(Asked { ticket, folder, uid, .. }) = state.asked.pop_front() else {
+            let next = state.next();
+            let Some(Asked { ticket, folder, uid, .. }) = next.and_then(|place| state.asked.remove(place)) else {
                 state.idle += 1;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
                 continue;
             };
+            *state.begun.entry(uid).or_default() += 1;
             drop(state);
             // It may have become another user's while it was waited for, and then these are that user's arguments.
             let title = folder.title(MAX_TITLE_BYTES).filter(|_| folder.uid() == Some(uid));
             drop(folder);
             state = self.lock();
+            if let Entry::Occupied(mut begun) = state.begun.entry(uid) {
+                *begun.get_mut() -= 1;
+                if *begun.get() == 0 {
+                    begun.remove();
+                }
+            }
             state.done.push((ticket, title));
             super::visits::wake(&self.wake);
             if state.idle >= WORKERS {
@@ -189,5 +210,42 @@ impl Shared {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    #[test]
+    fn as_many_as_a_batch_are_asked_for_and_all_are_read() {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let mut titles = Titles::new(wake.clone());
+        let uid = rustix::process::getuid().as_raw();
+        let folder = || Folder::open(std::process::id()).unwrap();
+        let mut asked: HashSet<_> =
+            (0..MAX_ASKED).map(|_| titles.ask(folder(), uid, Instant::now()).unwrap()).collect();
+        while !asked.is_empty() {
+            // Waits for the next.
+            rustix::io::read(&*wake, &mut [0; 8]).unwrap();
+            for (ticket, title) in titles.take() {
+                assert!(asked.remove(&ticket) && title.is_some());
+            }
+        }
+        assert!(titles.users.is_empty() && titles.shared.lock().begun.is_empty() && titles.stuck() == 0);
+        assert!(titles.shared.lock().workers <= WORKERS);
+    }
+
+    #[test]
+    fn what_is_another_users_by_now_is_not_told() {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let mut titles = Titles::new(wake.clone());
+        let folder = Folder::open(std::process::id()).unwrap();
+        let other = rustix::process::getuid().as_raw() + 1;
+        let ticket = titles.ask(folder, other, Instant::now()).unwrap();
+        rustix::io::read(&*wake, &mut [0; 8]).unwrap();
+        assert_eq!(titles.take(), [(ticket, None)]);
     }
 }

@@ -16,7 +16,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::known::{Parents, Process};
 use super::proc::{self, Folder};
-use super::registry::{Answer, Key, Registry};
+use super::registry::{Answer, Key, MAX_BYTES, Registry};
 use super::titles::{MAX_TITLE_BYTES, PATIENCE, Ticket, Titles};
 use audit_records::Args;
 
@@ -26,14 +26,14 @@ pub const MAX_WAITING: usize = 16 * 1024;
 /// Processes that are watched at the most, each by one file descriptor.
 pub const MAX_WATCHED: usize = 4096;
 
-/// File descriptors left to all others: connections, the bus, the worker threads.
-const OTHER_DESCRIPTORS: u64 = 256;
+/// File descriptors left to all others: connections, the bus, arguments that are being read.
+const OTHER_DESCRIPTORS: u64 = 512;
 
 /// How long a process's arguments are waited for.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
-/// Events that are answered in one go, so that ends of processes are noticed in between.
-const BATCH: usize = 256;
+/// Events that are answered in one go, so that ends of processes and arguments are noticed in between.
+const BATCH: usize = 64;
 
 /// Ends of processes that are noticed in one go.
 const MAX_ENDS: usize = 64;
@@ -138,6 +138,14 @@ impl<T: Send + 'static> Visitor<T> {
     ///
     /// Where the system has no thread or no file descriptor left.
     pub fn start(deliver: impl FnMut(Vec<(T, Visit)>) + Send + 'static) -> std::io::Result<Self> {
+        Self::with_patience(MAX_WAIT, deliver)
+    }
+
+    /// Waits that long for arguments.
+    pub(super) fn with_patience(
+        max_wait: Duration,
+        deliver: impl FnMut(Vec<(T, Visit)>) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         epoll::add(&*epoll, &*wake, EventData::new_u64(WAKE), EventFlags::IN)?;
@@ -150,7 +158,8 @@ impl<T: Send + 'static> Visitor<T> {
         let thread = Thread {
             shared: shared.clone(),
             deliver,
-            registry: Registry::new(epoll.clone(), max_watched()),
+            max_wait,
+            registry: Registry::new(epoll.clone(), max_watched(), MAX_BYTES),
             epoll,
             titles: Titles::new(wake),
             waiting: HashMap::new(),
@@ -234,7 +243,7 @@ pub fn look(pid: u32) -> Option<Arc<Process>> {
         starts_program: false,
         other_machine: false,
     };
-    match Registry::new(Arc::new(epoll), 1).answer(&request, false) {
+    match Registry::new(Arc::new(epoll), 1, MAX_BYTES).answer(&request, false) {
         Answer::Visit(Visit::Found(process)) => Some(process),
         _ => None,
     }
@@ -250,6 +259,7 @@ pub fn program_id(exe: &[u8]) -> u64 {
 struct Thread<T, F> {
     shared: Arc<Shared<T>>,
     deliver: F,
+    max_wait: Duration,
     epoll: Arc<OwnedFd>,
     registry: Registry,
     titles: Titles,
@@ -269,8 +279,8 @@ struct Waiting<T> {
 struct Item<T> {
     request: Request,
     what: T,
-    /// How long its arguments are waited for.
-    until: Instant,
+    /// Until when arguments are waited for, its own or those of another event before it.
+    until: Option<Instant>,
 }
 
 impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
@@ -286,9 +296,8 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
                 return;
             }
             more = rest;
-            let until = Instant::now() + MAX_WAIT;
             for (request, what) in batch {
-                self.handle(Item { request, what, until });
+                self.handle(Item { request, what, until: None });
             }
             self.tell();
         }
@@ -326,9 +335,13 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
         (batch, !queue.items.is_empty(), queue.stop)
     }
 
-    fn handle(&mut self, item: Item<T>) {
+    fn handle(&mut self, mut item: Item<T>) {
         match self.waiting.get_mut(&item.request.pid) {
-            Some(waiting) => waiting.items.push_back(item),
+            Some(waiting) => {
+                // Its time runs from now on: one that starts program after program makes no other wait for each.
+                item.until = Some(Instant::now() + self.max_wait);
+                waiting.items.push_back(item);
+            }
             None => {
                 if let Some((ticket, item)) = self.answer(item) {
                     self.wait(ticket, VecDeque::from([item]));
@@ -344,7 +357,7 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
         if let Answer::Title { key, folder, uid } = answer {
             // The new program has been looked at by now.
             item.request.starts_program = false;
-            if now < item.until
+            if now < *item.until.get_or_insert(now + self.max_wait)
                 && let Some(ticket) = self.titles.ask(folder, uid, now)
             {
                 self.tickets.insert(ticket, key);
@@ -379,7 +392,9 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
         }
         let now = Instant::now();
         self.titles.look_after(now);
-        let is_overdue = |waiting: &Waiting<T>| waiting.items.front().is_some_and(|first| first.until <= now);
+        let is_overdue = |waiting: &Waiting<T>| {
+            waiting.items.front().and_then(|first| first.until).is_some_and(|until| until <= now)
+        };
         let overdue: Vec<_> =
             self.waiting.values().filter(|waiting| is_overdue(waiting)).map(|waiting| waiting.ticket).collect();
         for ticket in overdue {
@@ -425,10 +440,9 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
     }
 }
 
-/// What a title holds. One that was not read to its end has lost the last argument's rest.
-fn args(mut title: Vec<u8>) -> Option<Args> {
+/// What a title holds. One that is longer than what is read of it is longer than what is kept of it too.
+fn args(title: Vec<u8>) -> Option<Args> {
     let whole = title.len() < MAX_TITLE_BYTES;
-    title.truncate(MAX_TITLE_BYTES - 1);
     Args::from_title(title, whole)
 }
 
