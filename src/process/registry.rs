@@ -193,10 +193,13 @@ impl Registry {
     /// A pidfd told that its process has ended; `data` is what epoll says.
     pub(super) fn ended(&mut self, data: EventData) {
         let key = Key::of(data);
-        let Some(known) = self.known.get_mut(&key.pid).filter(|known| known.serial == key.serial) else { return };
-        known.life.set(Life::ENDED);
-        known.pidfd = None;
+        let known = self.known.get_mut(&key.pid).filter(|known| known.serial == key.serial);
+        let Some((known, pidfd)) = known.and_then(|known| known.pidfd.take().map(|pidfd| (known, pidfd))) else {
+            return;
+        };
+        unwatch(&self.epoll, &pidfd);
         known.ended_at_ms = Some(proc::now_ms());
+        known.life.set(Life::ENDED);
         self.uses.remove(&known.last_use);
         self.ended.push_back(key);
         if self.ended.len() > MAX_ENDED {
@@ -563,8 +566,15 @@ impl Registry {
         let Some(known) = self.known.remove(&pid) else { return };
         self.bytes -= known.size;
         self.uses.remove(&known.last_use);
+        let mut state = Life::UNWATCHED;
+        if let Some(pidfd) = &known.pidfd {
+            unwatch(&self.epoll, pidfd);
+            if has_ended(pidfd) {
+                state = Life::ENDED;
+            }
+        }
         if known.ended_at_ms.is_none() {
-            known.life.set(if known.pidfd.as_ref().is_some_and(has_ended) { Life::ENDED } else { Life::UNWATCHED });
+            known.life.set(state);
         }
     }
 }
@@ -602,6 +612,12 @@ fn program(exe: Option<&[u8]>, comm: Option<&[u8]>) -> Bytes {
 fn machine_mounts() -> Option<Bytes> {
     let has_no_parent = |folder: &Folder| folder.stat().is_some_and(|stat| stat.ppid == 0);
     [1, 2].into_iter().find_map(|pid| Folder::open(pid).ok().filter(has_no_parent)?.mounts())
+}
+
+/// Closing it would do, were it not for a child of ours that has a copy between its fork and its exec.
+fn unwatch(epoll: &OwnedFd, pidfd: &OwnedFd) {
+    // It fails only where it is not watched.
+    let _ = epoll::delete(epoll, pidfd);
 }
 
 /// A pidfd can be read once its process has ended: pidfd_open(2).
