@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A process that connects to a host and a port of 192.0.2.0/24, as three records of auditd's ENRICHED format.
-pub fn connect(serial: u32, pid: u32, host: u8, port: u16) -> String {
+pub(crate) fn connect(serial: u32, pid: u32, host: u8, port: u16) -> String {
     let id = format!("msg=audit(1700000000.000:{serial}):");
     format!(
         "type=SYSCALL {id} arch=c000003e syscall=42 success=yes exit=0 a0=3 a1=7ffd a2=10 a3=0 items=0 ppid=1 pid={pid} \
@@ -19,24 +19,24 @@ pub fn connect(serial: u32, pid: u32, host: u8, port: u16) -> String {
 }
 
 /// No process has this pid nor a higher one: above the kernel's `PID_MAX_LIMIT`.
-pub const NO_PROCESS: u32 = 5_000_000;
+pub(crate) const NO_PROCESS: u32 = 5_000_000;
 
 /// Median and 99th of a hundred.
 #[derive(Clone, Copy)]
-pub struct Figures {
-    pub median: Duration,
-    pub most: Duration,
+pub(crate) struct Figures {
+    pub(crate) median: Duration,
+    pub(crate) most: Duration,
 }
 
 /// Of single times.
-pub fn figures(mut times: Vec<Duration>) -> Figures {
+pub(crate) fn figures(mut times: Vec<Duration>) -> Figures {
     times.sort();
     let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
     Figures { median: at(50), most: at(99) }
 }
 
 /// How long it takes.
-pub fn time<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+pub(crate) fn time<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed())

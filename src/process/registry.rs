@@ -193,11 +193,14 @@ impl Registry {
     /// A pidfd told that its process has ended; `data` is what epoll says.
     pub(super) fn ended(&mut self, data: EventData) {
         let key = Key::of(data);
-        let Some(known) = self.known.get_mut(&key.pid).filter(|known| known.serial == key.serial) else { return };
+        let known = self.known.get_mut(&key.pid).filter(|known| known.serial == key.serial);
+        let Some((known, pidfd)) = known.and_then(|known| known.pidfd.take().map(|pidfd| (known, pidfd))) else {
+            return;
+        };
+        unwatch(&self.epoll, &pidfd);
         let now = proc::now_ms();
-        known.life.end(now);
-        known.pidfd = None;
         known.ended_at_ms = Some(now);
+        known.life.end(now);
         self.uses.remove(&known.last_use);
         self.ended.push_back(key);
         if self.ended.len() > MAX_ENDED {
@@ -564,8 +567,13 @@ impl Registry {
         let Some(known) = self.known.remove(&pid) else { return };
         self.bytes -= known.size;
         self.uses.remove(&known.last_use);
+        let mut has_ended_now = false;
+        if let Some(pidfd) = &known.pidfd {
+            unwatch(&self.epoll, pidfd);
+            has_ended_now = has_ended(pidfd);
+        }
         if known.ended_at_ms.is_none() {
-            if known.pidfd.as_ref().is_some_and(has_ended) {
+            if has_ended_now {
                 known.life.end(proc::now_ms());
             } else {
                 known.life.set(Life::UNWATCHED);
@@ -607,6 +615,12 @@ fn program(exe: Option<&[u8]>, comm: Option<&[u8]>) -> Bytes {
 fn machine_mounts() -> Option<Bytes> {
     let has_no_parent = |folder: &Folder| folder.stat().is_some_and(|stat| stat.ppid == 0);
     [1, 2].into_iter().find_map(|pid| Folder::open(pid).ok().filter(has_no_parent)?.mounts())
+}
+
+/// Closing it would do, were it not for a child of ours that has a copy between its fork and its exec.
+fn unwatch(epoll: &OwnedFd, pidfd: &OwnedFd) {
+    // It fails only where it is not watched.
+    let _ = epoll::delete(epoll, pidfd);
 }
 
 /// A pidfd can be read once its process has ended: pidfd_open(2).

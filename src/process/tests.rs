@@ -77,7 +77,10 @@ struct Running(Child);
 
 impl Running {
     fn new(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // A child begins to run before its new memory has its arguments.
+        wait_until("exec", || fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().len() > 1);
+        Self(child)
     }
 
     fn sleep() -> Self {
@@ -509,6 +512,23 @@ fn the_longest_unused_is_watched_no_more() {
     assert!(!second.is_running() && second.has_ended());
     drop(registry);
     assert!(!first.is_watched() && first.is_running());
+}
+
+#[test]
+fn an_end_that_is_told_twice_is_one_end() {
+    let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+    let mut registry = Registry::new(epoll.clone(), usize::MAX, usize::MAX);
+    let mut sleep = Running::sleep();
+    let event = request(sleep.pid());
+    registry.answer(&event, true);
+    sleep.end();
+    let mut events = Vec::with_capacity(1);
+    epoll::wait(&*epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
+    for _ in 0..2000 {
+        registry.ended(events[0].data);
+    }
+    let answer = registry.answer(&event, true);
+    assert!(matches!(&answer, Answer::Visit(Visit::Found(process)) if process.has_ended()), "{answer:?}");
 }
 
 #[test]

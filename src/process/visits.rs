@@ -332,6 +332,10 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
         queue.taken = waiting;
         let length = BATCH.min(queue.items.len());
         let batch = queue.items.drain(..length).collect();
+        if queue.items.is_empty() {
+            // A flood's room is given back.
+            queue.items.shrink_to(BATCH);
+        }
         (batch, !queue.items.is_empty(), queue.stop)
     }
 
