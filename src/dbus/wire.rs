@@ -131,7 +131,8 @@ fn add_program(event: &mut Event, exe: Option<&[u8]>, from: &str) {
 }
 
 fn add_args(event: &mut Event, args: Option<&Args>) {
-    let Some(args) = args else { return };
+    // One that has none, and says so, has nothing to show.
+    let Some(args) = args.filter(|args| !args.is_empty()) else { return };
     event.args = args.iter().map(|arg| text(arg).0).collect();
     event.proc_cmd_line = Some(event.args.join(" "));
     event.args_cut = args.cut.then_some(true);

@@ -77,6 +77,8 @@ fn well() -> Facts {
         },
         key: "opensnitch".to_owned(),
         manages_rules: true,
+        sends: true,
+        sock_diag: true,
         caller: Caller { uid: 0, name: Some("root".to_owned()), is_member: false },
         polkit: true,
     }

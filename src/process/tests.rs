@@ -249,7 +249,7 @@ fn a_program_that_was_started_is_read_anew() {
     assert_eq!(after.comm.as_deref(), Some(&b"sleep"[..]));
     assert_eq!((after.pid, after.start_time_us), (before.pid, before.start_time_us));
     shell.end();
-    wait_until("both know that it has ended", || before.has_ended() && after.has_ended());
+    wait_until("both know that it has ended", || before.ended_at_ms().is_some() && after.ended_at_ms().is_some());
 }
 
 #[test]
@@ -258,12 +258,12 @@ fn an_end_is_told_at_once_and_events_from_before_it_are_still_its_own() {
     let mut sleep = Running::sleep();
     let event = with_title(sleep.pid());
     let process = visits.found(event);
-    assert!(process.is_watched() && process.is_running() && !process.has_ended());
+    assert!(process.is_watched() && process.is_running() && !process.ended_at_ms().is_some());
     sleep.end();
-    wait_until("the end", || process.has_ended());
+    wait_until("the end", || process.ended_at_ms().is_some());
     assert!(!process.is_watched() && !process.is_running());
     let again = visits.found(event);
-    assert!(again.has_ended() && args(&again) == of(&["sleep", "1000"]));
+    assert!(again.ended_at_ms().is_some() && args(&again) == of(&["sleep", "1000"]));
     // It had started another program before it ended, of which nothing is known.
     let other = visits.found(Request { starts_program: true, ..event });
     assert_eq!((other.start_time_us, &other.exe, &other.args), (process.start_time_us, &None, &None));
@@ -431,7 +431,7 @@ fn a_parent_that_has_ended_is_still_told_where_it_was_seen() {
     let event = Request { ppid: Some(shell.pid()), ..request(child) };
     let parent = visits.found(request(shell.pid()));
     shell.end();
-    wait_until("the end", || parent.has_ended());
+    wait_until("the end", || parent.ended_at_ms().is_some());
     let process = visits.found(event);
     assert_eq!(process.parents[0].pid, shell.pid(), "and not who adopted it");
     assert_eq!(process.parents[1].pid, std::process::id());
@@ -461,12 +461,12 @@ fn a_pid_that_comes_again_is_another_process() {
             continue;
         }
         second.line();
-        wait_until("the end", || before.has_ended());
+        wait_until("the end", || before.ended_at_ms().is_some());
         thread::sleep(Duration::from_millis(2));
         let after = visits.found(with_title(second.pid()));
         assert_ne!(after.start_time_us, before.start_time_us);
         assert_eq!(args(&after).unwrap()[0], "sh");
-        assert!(before.has_ended() && !before.is_running() && after.is_running());
+        assert!(before.ended_at_ms().is_some() && !before.is_running() && after.is_running());
         // Nor is it an event's of the first one's time, except for what two clocks may differ.
         let early = Request { event_ms: after.started_at_ms - 200, ..event };
         assert!(matches!(visits.ask_one(early), Visit::Gone { .. }));
@@ -507,9 +507,9 @@ fn the_longest_unused_is_watched_no_more() {
     }
     let [first, second, .., last] = &*found else { panic!() };
     assert_eq!([first, second, last].map(|process| process.is_watched()), [true, false, true]);
-    assert!(second.is_running() && !second.has_ended());
+    assert!(second.is_running() && !second.ended_at_ms().is_some());
     children[1].end();
-    assert!(!second.is_running() && second.has_ended());
+    assert!(!second.is_running() && second.ended_at_ms().is_some());
     drop(registry);
     assert!(!first.is_watched() && first.is_running());
 }
@@ -528,7 +528,7 @@ fn an_end_that_is_told_twice_is_one_end() {
         registry.ended(events[0].data);
     }
     let answer = registry.answer(&event, true);
-    assert!(matches!(&answer, Answer::Visit(Visit::Found(process)) if process.has_ended()), "{answer:?}");
+    assert!(matches!(&answer, Answer::Visit(Visit::Found(process)) if process.ended_at_ms().is_some()), "{answer:?}");
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! Every event in order of arrival, bounded in rows and in bytes.
 //!
-//! Rows lie in one slab. Each stands in the order of all rows and in three **chains**: of its process, of its
-//! destination, and of its **owner**, the user whose share of the history it counts to. A chain links rows by their
-//! slots, so a row enters and leaves all of them in constant time. When the history is full, the oldest row of the owner
-//! who holds the most goes.
+//! Rows lie in one slab. A row knows the **slot** of the one before it of its process, and of its destination. These links
+//! are never mended: where one leads to a slot that was emptied, or taken by a newer row, the walk goes on through the
+//! order of all rows. So a row enters and leaves without touching another.
+//!
+//! When the history is full, the oldest row of the owner who holds the most goes.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use super::order::Order;
 use super::row::{Row, Whose};
 use super::shared::Shared;
 use super::shares::{Owner, Shares};
@@ -19,15 +21,19 @@ use super::shares::{Owner, Shares};
 /// A place in the slab.
 type Slot = u32;
 
+/// No place: the slab never has as many.
+const NOWHERE: Slot = Slot::MAX;
+
 /// The rows, and the ways through them.
 #[derive(Debug)]
 pub(super) struct History {
     slab: Vec<Option<Node>>,
     free: Vec<Slot>,
-    order: BTreeMap<u64, Slot>,
-    by_pid: Chains<u32>,
-    by_host: Chains<IpAddr>,
-    by_owner: Chains<Owner>,
+    order: Order<Slot>,
+    by_pid: HashMap<u32, Chain>,
+    by_host: HashMap<IpAddr, Chain>,
+    /// The rows of each owner, the oldest first.
+    by_owner: HashMap<Owner, VecDeque<Slot>>,
     shares: Shares,
     bytes: usize,
     max_rows: usize,
@@ -38,29 +44,10 @@ pub(super) struct History {
 #[derive(Debug)]
 struct Node {
     row: Row,
-    of_pid: Link,
-    of_host: Link,
-    of_owner: Link,
+    /// The row before this one of the same process, and of the same destination; [`NOWHERE`] for the first.
+    older_of_pid: Slot,
+    older_of_host: Slot,
 }
-
-/// The neighbours of a row in one chain.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    older: Option<Slot32>,
-    newer: Option<Slot32>,
-}
-
-/// A slot plus one, so that an absent one takes no room.
-type Slot32 = std::num::NonZeroU32;
-
-#[derive(Clone, Copy, Debug)]
-struct Chain {
-    oldest: Slot,
-    newest: Slot,
-}
-
-#[derive(Debug)]
-struct Chains<K>(HashMap<K, Chain>);
 
 /// Which rows a walk passes, from the newest to the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +64,36 @@ pub(super) struct Walk {
     path: Path,
     /// Only rows with a lower sequence are left.
     before: u64,
-    /// The row last passed, to go on from where it is still there.
-    at: Option<Slot>,
+    at: At,
+    /// So many rows are left at the most, which saves the search for more.
+    left: u32,
 }
 
-impl Walk {
-    pub(super) fn new(path: Path, before: u64) -> Self {
-        Self { path, before, at: None }
-    }
+/// Where the next row of a walk is looked for.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// At the newest row of the path.
+    Newest,
+    /// Behind this row of the path.
+    Behind(Slot),
+    /// In the order of all rows.
+    Order,
+}
+
+/// One step of a walk.
+enum Next<'a> {
+    Row(Slot, &'a Node),
+    /// A row that is not on the path.
+    Passed,
+    End,
+}
+
+/// The rows of one process or destination.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    /// It may be gone.
+    newest: Slot,
+    rows: u32,
 }
 
 impl History {
@@ -92,10 +101,10 @@ impl History {
         Self {
             slab: Vec::new(),
             free: Vec::new(),
-            order: BTreeMap::new(),
-            by_pid: Chains(HashMap::new()),
-            by_host: Chains(HashMap::new()),
-            by_owner: Chains(HashMap::new()),
+            order: Order::default(),
+            by_pid: HashMap::new(),
+            by_host: HashMap::new(),
+            by_owner: HashMap::new(),
             shares: Shares::default(),
             bytes: 0,
             max_rows,
@@ -122,79 +131,57 @@ impl History {
         self.evict(shared);
     }
 
-    /// Adds the newest row, whose `who` was interned for it, and drops old ones until all fit.
+    /// Adds the newest row, whose origin was interned for it, and drops old ones until all fit.
     pub(super) fn push(&mut self, row: Row, shared: &mut Shared) {
-        let sequence = row.sequence;
-        let (pid, host, owner) = (row.origin.pid, row.host(), row.origin.owner);
+        let (sequence, pid, host, owner) = (row.sequence, row.origin.pid, row.host(), row.origin.owner);
         shared.retain_whose(&row.whose);
         self.bytes += row.size() + PER_ROW;
-        let weight = weight(&row);
-        let links = Link::default();
-        let node = Node { row, of_pid: links, of_host: links, of_owner: links };
-        let slot = self.place(node);
-        self.order.insert(sequence, slot);
-        if let Some(pid) = pid {
-            self.by_pid.push(pid, slot, &mut self.slab, |node| &mut node.of_pid);
+        self.shares.change(owner, weight(&row), 0);
+        let slot = self.place(Node { row, older_of_pid: NOWHERE, older_of_host: NOWHERE });
+        let older_of_pid = pid.map_or(NOWHERE, |pid| append(&mut self.by_pid, pid, slot));
+        let older_of_host = host.map_or(NOWHERE, |host| append(&mut self.by_host, host, slot));
+        if let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::as_mut) {
+            (node.older_of_pid, node.older_of_host) = (older_of_pid, older_of_host);
         }
-        if let Some(host) = host {
-            self.by_host.push(host, slot, &mut self.slab, |node| &mut node.of_host);
-        }
-        self.by_owner.push(owner, slot, &mut self.slab, |node| &mut node.of_owner);
-        self.shares.change(owner, weight, 0);
+        self.order.push(sequence, slot);
+        self.by_owner.entry(owner).or_default().push_back(slot);
         self.evict(shared);
+    }
+
+    /// A walk along this path, over the rows below `before`.
+    pub(super) fn walk(&self, path: Path, before: u64) -> Walk {
+        let chain = match path {
+            Path::All => None,
+            Path::Pid(pid) => Some(self.by_pid.get(&pid)),
+            Path::Host(host) => Some(self.by_host.get(&host)),
+        };
+        let left = chain.map_or(u32::MAX, |chain| chain.map_or(0, |chain| chain.rows));
+        let at = if before == u64::MAX {
+            At::Newest
+        } else {
+            // A cursor: mostly its row is still there.
+            let at_cursor = self.order.below(before + 1).next();
+            let is_on_path = |(_, slot): &(u64, Slot)| self.node(*slot).is_some_and(|node| node.is_on(path));
+            let at_cursor = at_cursor.filter(|(sequence, slot)| *sequence == before && self.is_live(*sequence, *slot));
+            at_cursor.filter(is_on_path).map_or(At::Order, |(_, slot)| At::Behind(slot))
+        };
+        Walk { path, before, at, left }
     }
 
     /// Calls `see` for at most `steps` rows of the walk, the newest first, until it says stop; whether there may be more.
     pub(super) fn step(&self, walk: &mut Walk, steps: usize, mut see: impl FnMut(&Row) -> bool) -> bool {
-        let mut next = self.resume(walk);
         for _ in 0..steps {
-            let Some((slot, node)) = next.and_then(|slot| Some((slot, self.node(slot)?))) else { return false };
-            walk.before = node.row.sequence;
-            walk.at = Some(slot);
-            if !see(&node.row) {
-                return true;
+            match self.next(walk) {
+                Next::Row(_, node) => {
+                    if !see(&node.row) {
+                        return true;
+                    }
+                }
+                Next::Passed => {}
+                Next::End => return false,
             }
-            next = self.older(walk.path, node);
         }
-        next.is_some()
-    }
-
-    /// The newest row of the walk's path that it has not passed.
-    fn resume(&self, walk: &Walk) -> Option<Slot> {
-        if let Some(node) = walk.at.and_then(|slot| self.node(slot))
-            && node.row.sequence == walk.before
-        {
-            return self.older(walk.path, node);
-        }
-        let mut slot = match walk.path {
-            Path::All => return self.order.range(..walk.before).next_back().map(|(_, slot)| *slot),
-            Path::Pid(pid) => self.by_pid.newest(&pid),
-            Path::Host(host) => self.by_host.newest(&host),
-        };
-        // A cursor from an earlier call: mostly its row is still there.
-        if let Some(node) = self.order.get(&walk.before).and_then(|slot| self.node(*slot))
-            && node.is_on(walk.path)
-        {
-            return self.older(walk.path, node);
-        }
-        while let Some(node) = slot.and_then(|slot| self.node(slot)) {
-            if node.row.sequence < walk.before {
-                break;
-            }
-            slot = self.older(walk.path, node);
-        }
-        slot
-    }
-
-    fn older(&self, path: Path, node: &Node) -> Option<Slot> {
-        let link = match path {
-            Path::All => {
-                return self.order.range(..node.row.sequence).next_back().map(|(_, slot)| *slot);
-            }
-            Path::Pid(_) => node.of_pid,
-            Path::Host(_) => node.of_host,
-        };
-        link.older.map(|slot| slot.get() - 1)
+        true
     }
 
     /// Tells at most `steps` rows of the walk whose process they are: `tell` changes that, and says whether to go on.
@@ -207,16 +194,64 @@ impl History {
         mut tell: impl FnMut(&Row) -> Option<Whose>,
     ) -> bool {
         for _ in 0..steps {
-            let Some(slot) = self.resume(walk) else { return false };
-            let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::as_mut) else { return false };
-            let Some(whose) = tell(&node.row) else { return false };
-            shared.retain_whose(&whose);
-            shared.release_whose(&node.row.whose);
-            node.row.whose = whose;
-            walk.before = node.row.sequence;
-            walk.at = Some(slot);
+            match self.next(walk) {
+                Next::Row(slot, node) => {
+                    let Some(whose) = tell(&node.row) else { return false };
+                    let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::as_mut) else { return false };
+                    shared.retain_whose(&whose);
+                    shared.release_whose(&node.row.whose);
+                    node.row.whose = whose;
+                }
+                Next::Passed => {}
+                Next::End => return false,
+            }
         }
         true
+    }
+
+    /// Takes the walk one step on.
+    fn next(&self, walk: &mut Walk) -> Next<'_> {
+        if walk.left == 0 {
+            return Next::End;
+        }
+        let newest = |chain: Option<&Chain>| chain.map_or(NOWHERE, |chain| chain.newest);
+        let link = match (walk.path, walk.at) {
+            (Path::Pid(pid), At::Newest) => Some(newest(self.by_pid.get(&pid))),
+            (Path::Host(host), At::Newest) => Some(newest(self.by_host.get(&host))),
+            (path, At::Behind(slot)) => match (path, self.node(slot)) {
+                (Path::Pid(_), Some(node)) if node.row.sequence == walk.before => Some(node.older_of_pid),
+                (Path::Host(_), Some(node)) if node.row.sequence == walk.before => Some(node.older_of_host),
+                _ => None,
+            },
+            (Path::All, At::Newest) | (_, At::Order) => None,
+        };
+        let linked = match link {
+            Some(NOWHERE) => return Next::End,
+            // A link to what is gone leads to nothing, or to a row that came later.
+            Some(slot) => self
+                .node(slot)
+                .filter(|node| node.is_on(walk.path) && node.row.sequence < walk.before)
+                .map(|node| (slot, node)),
+            None => None,
+        };
+        let found = linked.or_else(|| {
+            let is_live = |(sequence, slot): &(u64, Slot)| self.is_live(*sequence, *slot);
+            let (_, slot) = self.order.below(walk.before).find(is_live)?;
+            Some((slot, self.node(slot)?))
+        });
+        let Some((slot, node)) = found else { return Next::End };
+        walk.before = node.row.sequence;
+        if !node.is_on(walk.path) {
+            walk.at = At::Order;
+            return Next::Passed;
+        }
+        walk.at = At::Behind(slot);
+        walk.left -= u32::from(walk.left < u32::MAX);
+        Next::Row(slot, node)
+    }
+
+    fn is_live(&self, sequence: u64, slot: Slot) -> bool {
+        self.node(slot).is_some_and(|node| node.row.sequence == sequence)
     }
 
     fn node(&self, slot: Slot) -> Option<&Node> {
@@ -231,33 +266,39 @@ impl History {
             return slot;
         }
         self.slab.push(Some(node));
-        // The history never holds as many as u32 counts: see `MAX_HISTORY`.
-        u32::try_from(self.slab.len() - 1).unwrap_or(u32::MAX)
+        // The configuration allows no history of as many rows as u32 counts.
+        u32::try_from(self.slab.len() - 1).unwrap_or(NOWHERE)
     }
 
     fn evict(&mut self, shared: &mut Shared) {
         while self.len() > self.max_rows || self.bytes(shared) > self.max_bytes {
-            let Some(slot) = self.shares.heaviest().and_then(|owner| self.by_owner.oldest(&owner)) else { return };
+            let Some(owner) = self.shares.heaviest() else { return };
+            let Some(rows) = self.by_owner.get_mut(&owner) else { return };
+            let Some(slot) = rows.pop_front() else { return };
+            if rows.is_empty() {
+                self.by_owner.remove(&owner);
+            }
             self.remove(slot, shared);
             self.forgotten += 1;
         }
     }
 
     fn remove(&mut self, slot: Slot, shared: &mut Shared) {
-        let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(Node { row, .. }) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
         self.free.push(slot);
-        self.order.remove(&node.row.sequence);
-        if let Some(pid) = node.row.origin.pid {
-            self.by_pid.unlink(pid, node.of_pid, &mut self.slab, |node| &mut node.of_pid);
+        let slab = &self.slab;
+        self.order.lose_one(|sequence, slot| {
+            slab.get(slot as usize).and_then(Option::as_ref).is_some_and(|node| node.row.sequence == sequence)
+        });
+        if let Some(pid) = row.origin.pid {
+            shorten(&mut self.by_pid, pid);
         }
-        if let Some(host) = node.row.host() {
-            self.by_host.unlink(host, node.of_host, &mut self.slab, |node| &mut node.of_host);
+        if let Some(host) = row.host() {
+            shorten(&mut self.by_host, host);
         }
-        let owner = node.row.origin.owner;
-        self.by_owner.unlink(owner, node.of_owner, &mut self.slab, |node| &mut node.of_owner);
-        self.shares.change(owner, 0, weight(&node.row));
-        self.bytes -= node.row.size() + PER_ROW;
-        shared.release(&node.row);
+        self.shares.change(row.origin.owner, 0, weight(&row));
+        self.bytes -= row.size() + PER_ROW;
+        shared.release(&row);
     }
 }
 
@@ -266,8 +307,8 @@ fn weight(row: &Row) -> usize {
     row.size() + PER_ROW + row.origin.size()
 }
 
-/// What a row takes beside itself, in bytes: its links, and its places in the order and in the maps of chains.
-const PER_ROW: usize = size_of::<Node>() - size_of::<Row>() + 112;
+/// What a row takes beside itself, in bytes: its links, and its places in the orders and in the maps of chains.
+const PER_ROW: usize = size_of::<Node>() - size_of::<Row>() + 96;
 
 impl Node {
     fn is_on(&self, path: Path) -> bool {
@@ -279,58 +320,27 @@ impl Node {
     }
 }
 
-fn link(slot: Slot) -> Option<Slot32> {
-    Slot32::new(slot.wrapping_add(1))
-}
-
-impl<K: Eq + Hash + Copy> Chains<K> {
-    fn newest(&self, key: &K) -> Option<Slot> {
-        self.0.get(key).map(|chain| chain.newest)
-    }
-
-    fn oldest(&self, key: &K) -> Option<Slot> {
-        self.0.get(key).map(|chain| chain.oldest)
-    }
-
-    /// Puts the newest row at the end of its chain.
-    fn push(&mut self, key: K, slot: Slot, slab: &mut [Option<Node>], of: fn(&mut Node) -> &mut Link) {
-        match self.0.entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Chain { oldest: slot, newest: slot });
-            }
-            Entry::Occupied(mut chain) => {
-                let chain = chain.get_mut();
-                at(slab, chain.newest, of, |before| before.newer = link(slot));
-                at(slab, slot, of, |own| own.older = link(chain.newest));
-                chain.newest = slot;
-            }
+/// A row is the newest of its chain now. Returns the one before it.
+fn append<K: Eq + Hash>(chains: &mut HashMap<K, Chain>, key: K, slot: Slot) -> Slot {
+    match chains.entry(key) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(Chain { newest: slot, rows: 1 });
+            NOWHERE
         }
-    }
-
-    /// Takes a row out of its chain.
-    fn unlink(&mut self, key: K, own: Link, slab: &mut [Option<Node>], of: fn(&mut Node) -> &mut Link) {
-        let Entry::Occupied(mut chain) = self.0.entry(key) else { return };
-        let (older, newer) = (own.older.map(|slot| slot.get() - 1), own.newer.map(|slot| slot.get() - 1));
-        match (older, newer) {
-            (None, None) => {
-                chain.remove();
-                return;
-            }
-            (Some(older), None) => chain.get_mut().newest = older,
-            (None, Some(newer)) => chain.get_mut().oldest = newer,
-            (Some(_), Some(_)) => {}
-        }
-        if let Some(older) = older {
-            at(slab, older, of, |before| before.newer = own.newer);
-        }
-        if let Some(newer) = newer {
-            at(slab, newer, of, |after| after.older = own.older);
+        Entry::Occupied(mut chain) => {
+            let chain = chain.get_mut();
+            chain.rows += 1;
+            std::mem::replace(&mut chain.newest, slot)
         }
     }
 }
 
-fn at(slab: &mut [Option<Node>], slot: Slot, of: fn(&mut Node) -> &mut Link, change: impl FnOnce(&mut Link)) {
-    if let Some(node) = slab.get_mut(slot as usize).and_then(Option::as_mut) {
-        change(of(node));
+/// A chain has lost a row.
+fn shorten<K: Eq + Hash>(chains: &mut HashMap<K, Chain>, key: K) {
+    if let Entry::Occupied(mut chain) = chains.entry(key) {
+        chain.get_mut().rows -= 1;
+        if chain.get().rows == 0 {
+            chain.remove();
+        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod history;
 mod newest;
+mod order;
 mod query;
 mod row;
 mod shared;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use audit_records::{Event, EventType};
 
-use self::history::{History, Path, Walk};
+use self::history::{History, Path};
 use self::newest::{Entry, Newest};
 use self::shared::Shared;
 
@@ -112,7 +113,7 @@ impl Store {
 
     /// Tells whose the rows of this pid are: those since `since` for certain, and those before that nobody has told of.
     pub fn attach(&self, pid: u32, since: u64, whose: &Whose) {
-        let mut walk = Walk::new(Path::Pid(pid), u64::MAX);
+        let mut walk = self.lock().history.walk(Path::Pid(pid), u64::MAX);
         let of_row = |row: &Row| {
             let is_open = matches!(row.whose, Whose::Pending);
             // Those of another machine, or before the process, are not its own.
@@ -163,7 +164,7 @@ impl Store {
     /// Hands what the history has to `take`, the newest first, until there are as many as the query wants or it says stop.
     /// Returns the cursor that continues, 0 at the end.
     pub fn find(&self, query: &Query, sight: Sight, mut take: impl FnMut(Answer) -> bool) -> u64 {
-        let mut walk = Walk::new(query.path(), query.before);
+        let mut walk = self.lock().history.walk(query.path(), query.before);
         let mut wanted = query.limit;
         let mut last = query.before;
         loop {
@@ -260,7 +261,7 @@ impl Store {
     }
 
     fn walk(&self, path: Path, limit: usize, mut see: impl FnMut(&Row) -> bool) {
-        let mut walk = Walk::new(path, u64::MAX);
+        let mut walk = self.lock().history.walk(path, u64::MAX);
         let mut left = limit;
         let mut stopped = false;
         while left > 0 && !stopped {

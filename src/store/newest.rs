@@ -3,13 +3,14 @@
 //! A process is a pid and a start time. Until somebody has looked into `/proc`, events of one pid are taken for events of
 //! one process. The look tells whose they are, and parts them where they were of two.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use audit_records::{EventType, Protocol};
 use hashbrown::HashMap;
 
+use super::order::Order;
 use super::row::{Row, Whose};
 use super::shares::{Owner, Shares};
 use crate::process::Process;
@@ -36,10 +37,10 @@ const MAX_SOCKETS: usize = 256;
 pub(super) struct Newest {
     /// The processes that have or had a pid, the newest last.
     by_pid: HashMap<u32, Vec<Group>>,
-    /// The pid of each entry, by its sequence.
-    order: BTreeMap<u64, u32>,
-    /// The sequences of each owner's entries.
-    by_owner: HashMap<Owner, BTreeSet<u64>>,
+    /// The pid of each entry.
+    order: Order<u32>,
+    /// Those of each owner.
+    by_owner: HashMap<Owner, Order<u32>>,
     shares: Shares,
     bytes: usize,
     /// Pids with a process that has no entry and is kept for its sockets.
@@ -80,7 +81,7 @@ impl Newest {
     pub(super) fn new(max_entries: usize) -> Self {
         Self {
             by_pid: HashMap::new(),
-            order: BTreeMap::new(),
+            order: Order::default(),
             by_owner: HashMap::new(),
             shares: Shares::default(),
             bytes: 0,
@@ -129,14 +130,11 @@ impl Newest {
         let (sequence, owner, more) = (row.sequence, row.origin.owner, weight(&row));
         match group.entry_of(row.event_type) {
             Some(entry) if entry.row.origin.owner == owner => {
-                let (last, less) = (entry.row.sequence, weight(&entry.row));
+                let less = weight(&entry.row);
                 *entry = Entry { row, count: entry.count + 1, seen: now };
-                self.order.remove(&last);
-                if let Some(sequences) = self.by_owner.get_mut(&owner) {
-                    sequences.remove(&last);
-                }
                 self.shares.change(owner, more, less);
                 self.bytes = self.bytes + more - less;
+                self.lose_one(owner);
             }
             other => {
                 let count = other.map_or(0, |entry| entry.count) + 1;
@@ -149,8 +147,8 @@ impl Newest {
                 }
             }
         }
-        self.order.insert(sequence, pid);
-        self.by_owner.entry(owner).or_default().insert(sequence);
+        self.order.push(sequence, pid);
+        self.by_owner.entry(owner).or_default().push(sequence, pid);
         self.evict();
     }
 
@@ -182,18 +180,18 @@ impl Newest {
 
     /// Calls `see` for at most `steps` entries below `before`, the newest first; where to go on, `None` at the end.
     pub(super) fn step(&self, before: u64, steps: usize, now: Duration, mut see: impl FnMut(&Entry)) -> Option<u64> {
-        let mut last = before;
+        let mut last = None;
         let mut passed = 0;
-        for (sequence, pid) in self.order.range(..before).rev().take(steps) {
-            last = *sequence;
+        for (sequence, pid) in self.order.below(before).take(steps) {
+            last = Some(sequence);
             passed += 1;
-            if let Some(entry) = self.entry(*pid, *sequence)
+            if let Some(entry) = entry(&self.by_pid, pid, sequence)
                 && !entry.is_idle(now)
             {
                 see(entry);
             }
         }
-        (passed == steps).then_some(last)
+        last.filter(|_| passed == steps)
     }
 
     /// Drops at most `steps` entries that had no activity for [`MAX_IDLE`], and processes that ended; whether there may be
@@ -201,10 +199,8 @@ impl Newest {
     pub(super) fn expire(&mut self, steps: usize, now: Duration) -> bool {
         for _ in 0..steps {
             // The order is that of arrival, so the first that is not idle ends it.
-            let Some((sequence, pid)) = self.order.first_key_value().map(|(sequence, pid)| (*sequence, *pid)) else {
-                break;
-            };
-            if self.entry(pid, sequence).is_some_and(|entry| !entry.is_idle(now)) {
+            let Some((sequence, pid)) = self.oldest(&self.order) else { break };
+            if entry(&self.by_pid, pid, sequence).is_some_and(|entry| !entry.is_idle(now)) {
                 let ended = self.retired.iter().copied().take(steps).filter(|pid| !self.is_needed(*pid));
                 for pid in ended.collect::<Vec<_>>() {
                     self.tidy(pid);
@@ -213,25 +209,21 @@ impl Newest {
             }
             self.remove(pid, sequence);
         }
-        !self.order.is_empty()
+        self.order.len() > 0
     }
 
     fn is_needed(&self, pid: u32) -> bool {
         self.by_pid.get(&pid).is_some_and(|groups| groups.iter().all(Group::is_needed))
     }
 
-    fn entry(&self, pid: u32, sequence: u64) -> Option<&Entry> {
-        let entries = self.by_pid.get(&pid)?.iter().flat_map(|group| &group.entries);
-        entries.into_iter().find(|entry| entry.row.sequence == sequence)
+    fn oldest(&self, order: &Order<u32>) -> Option<(u64, u32)> {
+        order.oldest(|sequence, pid| entry(&self.by_pid, pid, sequence).is_some())
     }
 
     fn evict(&mut self) {
         while self.len() > self.max_entries || self.bytes > MAX_BYTES {
             let heaviest = self.shares.heaviest().and_then(|owner| self.by_owner.get(&owner));
-            let oldest = heaviest.and_then(BTreeSet::first).copied();
-            let Some((sequence, pid)) = oldest.and_then(|oldest| Some((oldest, *self.order.get(&oldest)?))) else {
-                return;
-            };
+            let Some((sequence, pid)) = heaviest.and_then(|order| self.oldest(order)) else { return };
             self.remove(pid, sequence);
             self.evicted += 1;
         }
@@ -265,17 +257,29 @@ impl Newest {
     }
 
     fn uncount(&mut self, entry: &Entry) {
-        self.order.remove(&entry.row.sequence);
         let (owner, bytes) = (entry.row.origin.owner, weight(&entry.row));
         self.shares.change(owner, 0, bytes);
         self.bytes -= bytes;
-        if let Some(entries) = self.by_owner.get_mut(&owner) {
-            entries.remove(&entry.row.sequence);
-            if entries.is_empty() {
+        self.lose_one(owner);
+    }
+
+    /// An entry of that owner is gone, or has become newer.
+    fn lose_one(&mut self, owner: Owner) {
+        let by_pid = &self.by_pid;
+        let is_live = |sequence: u64, pid: u32| entry(by_pid, pid, sequence).is_some();
+        self.order.lose_one(is_live);
+        if let Some(order) = self.by_owner.get_mut(&owner) {
+            order.lose_one(is_live);
+            if order.len() == 0 {
                 self.by_owner.remove(&owner);
             }
         }
     }
+}
+
+fn entry(by_pid: &HashMap<u32, Vec<Group>>, pid: u32, sequence: u64) -> Option<&Entry> {
+    let entries = by_pid.get(&pid)?.iter().flat_map(|group| &group.entries);
+    entries.into_iter().find(|entry| entry.row.sequence == sequence)
 }
 
 /// The process that a row is of: the newest that can have made it, or a new one.
