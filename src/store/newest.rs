@@ -139,6 +139,8 @@ impl Newest {
             other => {
                 let count = other.map_or(0, |entry| entry.count) + 1;
                 let last = group.take(row.event_type);
+                // Most processes do two things: room for more is not kept.
+                group.entries.reserve_exact(1);
                 group.entries.push(Entry { row, count, seen: now });
                 self.shares.change(owner, more, 0);
                 self.bytes += more;
