@@ -19,8 +19,6 @@ const MANY_EVENTS: u64 = 100;
 /// The connection to auditd, as the service knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
-    /// n
-    pub newline_less: bool,
     /// Where it looks for auditd's socket, the first choice first.
     pub sockets: Vec<PathBuf>,
     /// How long there has been a connection, if there is one, and how many lines came through it.
@@ -29,6 +27,8 @@ pub struct Link {
     pub refused: Vec<(PathBuf, ErrorKind)>,
     /// Connections in a row that auditd closed before a line came.
     pub dismissed: u32,
+    /// What comes cannot be told apart: it has no line ends (auditd 4.0.4 and 4.0.5).
+    pub without_newlines: bool,
     /// Events assembled so far (`EventsAssembled`).
     pub assembled: u64,
     /// Records that came after their event was finished (`RecordsLate`).

@@ -105,7 +105,7 @@ impl History {
             by_pid: HashMap::new(),
             by_host: HashMap::new(),
             by_owner: HashMap::new(),
-            shares: Shares::default(),
+            shares: Shares::of(max_rows),
             bytes: 0,
             max_rows,
             max_bytes,

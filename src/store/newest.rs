@@ -83,7 +83,7 @@ impl Newest {
             by_pid: HashMap::new(),
             order: Order::default(),
             by_owner: HashMap::new(),
-            shares: Shares::default(),
+            shares: Shares::of(max_entries),
             bytes: 0,
             retired: BTreeSet::new(),
             max_entries,

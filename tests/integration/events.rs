@@ -37,23 +37,26 @@ fn the_records_own_architecture_says_what_was_called() {
     let others: &[(&[&str], Value)] = &[
         (
             &["SYSCALL arch=40000003 syscall=102 a0=1 key=\"opensnitch\"", "SOCKETCALL nargs=3 a0=a a1=1 a2=0"],
-            json!({"EventType": "socket", "NetFamily": "inet6", "Syscall": 102, "SyscallName": "socketcall", "Arch": "i386"}),
+            json!({
+                "EventType": "socket", "NetFamily": "inet6", "SocketType": "stream", "Protocol": "tcp", "Syscall": 102,
+                "SyscallName": "socketcall", "Arch": "i386",
+            }),
         ),
         (
             &["SYSCALL arch=80000016 syscall=102 a0=3 key=\"opensnitch\"", "SOCKETCALL nargs=3 a0=3", BIG],
             json!({
-                "EventType": "connect", "NetFamily": "inet", "DstHost": "127.0.0.2", "DstPort": 80, "Syscall": 102,
+                "EventType": "connect", "Fd": 3, "NetFamily": "inet", "DstHost": "127.0.0.2", "DstPort": 80, "Syscall": 102,
                 "SyscallName": "socketcall", "Arch": "s390x",
             }),
         ),
         (
             &["SYSCALL arch=40000003 syscall=102 a0=5 key=\"opensnitch\""],
-            json!({"Syscall": 102, "SyscallName": "socketcall", "Arch": "i386"}),
+            json!({"EventType": "accept", "Syscall": 102, "SyscallName": "socketcall", "Arch": "i386"}),
         ),
         (
             &["SYSCALL arch=c000003e syscall=44 key=\"opensnitch\"", LITTLE],
             json!({
-                "NetFamily": "inet", "DstHost": "127.0.0.2", "DstPort": 80, "Syscall": 44, "SyscallName": "sendto",
+                "EventType": "send", "NetFamily": "inet", "DstHost": "127.0.0.2", "DstPort": 80, "Syscall": 44, "SyscallName": "sendto",
                 "Arch": "x86_64",
             }),
         ),

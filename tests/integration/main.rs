@@ -1,5 +1,6 @@
 //! The service as its users meet it: real programs, a real bus, and in auditd's place a socket.
 
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
