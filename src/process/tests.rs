@@ -230,6 +230,20 @@ fn a_process_is_visited_once_until_it_starts_a_program() {
     }
 }
 
+#[test]
+fn one_that_was_visited_young_is_visited_once_more() {
+    let visits = Visits::new();
+    let sleep = Running::sleep();
+    let young = visits.found(with_title(sleep.pid()));
+    let before = visits.visitor.counts().visits;
+    thread::sleep(Duration::from_micros(2_100_000_u64.saturating_sub(age_us(sleep.pid()))));
+    for _ in 0..3 {
+        let old = visits.found(with_title(sleep.pid()));
+        assert!(!Arc::ptr_eq(&young, &old) && args(&old) == of(&["sleep", "1000"]));
+    }
+    assert_eq!(visits.visitor.counts().visits, before + 1);
+}
+
 fn age_us(pid: u32) -> u64 {
     proc::uptime_us() - proc::start_time_us(pid).unwrap()
 }
