@@ -3,18 +3,18 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use opensnitch_audit_client::NAME;
 use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
 use super::Failure;
 use crate::config::Config;
-use crate::dbus::NAME;
 use crate::rules::{Kernel, Rule, RuleSet, Scope, State, running_machine};
 
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
 pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
-    let config = Config::load(config).map_err(Failure::Config)?;
+    let config = Config::load(config)?;
     let machine =
         running_machine().ok_or_else(|| Failure::Refused("there are no rules for this machine".to_owned()))?;
     let key = config.key.parse().map_err(|error| Failure::Refused(format!("{error}")))?;

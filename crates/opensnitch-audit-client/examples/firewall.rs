@@ -9,18 +9,23 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use nfq::{Queue, Verdict};
 use opensnitch_audit_client::{AuditProxy, Protocol};
 
+/// A packet waits no longer than this for its owner. The bus is a unix socket, so the question itself makes no packet; but
+/// should whoever answers need the network, that packet would wait behind this one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let number = std::env::args().nth(1).ok_or("usage: firewall QUEUE")?.parse()?;
     let mut queue = Queue::open()?;
     queue.bind(number)?;
-    // The bus is a unix socket: what is asked here makes no packet that would wait for its own answer.
     zbus::block_on(async {
-        let audit = AuditProxy::new(&zbus::Connection::system().await?).await?;
+        let bus = zbus::connection::Builder::system().method_timeout(PATIENCE).build().await?;
+        let audit = AuditProxy::new(&bus).await?;
         loop {
             let mut packet = queue.recv()?;
             if let Some((protocol, source, destination)) = connection(packet.get_payload()) {
