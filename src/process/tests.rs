@@ -440,7 +440,10 @@ fn at_most_sixteen_ancestors_are_told() {
 #[test]
 fn a_parent_that_has_ended_is_still_told_where_it_was_seen() {
     let visits = Visits::new();
-    let mut shell = Running::new(Command::new("sh").args(["-c", "sleep 1000 >&- & echo $!; read line; exit"]));
+    // The child outlives its parent, and ends with its standard input: with this test.
+    let script = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo $!; wait";
+    let mut shell = Running::new(Command::new("sh").args(["-c", script]));
+    let _input = shell.0.stdin.take();
     let child: u32 = shell.line().parse().unwrap();
     let event = Request { ppid: Some(shell.pid()), ..request(child) };
     let parent = visits.found(request(shell.pid()));
