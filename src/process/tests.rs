@@ -230,6 +230,20 @@ fn a_process_is_visited_once_until_it_starts_a_program() {
     }
 }
 
+#[test]
+fn one_that_was_visited_young_is_visited_once_more() {
+    let visits = Visits::new();
+    let sleep = Running::sleep();
+    let young = visits.found(with_title(sleep.pid()));
+    let before = visits.visitor.counts().visits;
+    thread::sleep(Duration::from_micros(2_100_000_u64.saturating_sub(age_us(sleep.pid()))));
+    for _ in 0..3 {
+        let old = visits.found(with_title(sleep.pid()));
+        assert!(!Arc::ptr_eq(&young, &old) && args(&old) == of(&["sleep", "1000"]));
+    }
+    assert_eq!(visits.visitor.counts().visits, before + 1);
+}
+
 fn age_us(pid: u32) -> u64 {
     proc::uptime_us() - proc::start_time_us(pid).unwrap()
 }
@@ -426,7 +440,10 @@ fn at_most_sixteen_ancestors_are_told() {
 #[test]
 fn a_parent_that_has_ended_is_still_told_where_it_was_seen() {
     let visits = Visits::new();
-    let mut shell = Running::new(Command::new("sh").args(["-c", "sleep 1000 >&- & echo $!; read line; exit"]));
+    // The child outlives its parent, and ends with its standard input: with this test.
+    let script = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo $!; wait";
+    let mut shell = Running::new(Command::new("sh").args(["-c", script]));
+    let _input = shell.0.stdin.take();
     let child: u32 = shell.line().parse().unwrap();
     let event = Request { ppid: Some(shell.pid()), ..request(child) };
     let parent = visits.found(request(shell.pid()));
