@@ -183,8 +183,6 @@ fn events_alike_become_one_signal_with_a_count() {
         (root.counter("SignalsSent"), root.counter("SignalsCoalesced"), root.counter("SignalsLost")),
         (8, 20, 0)
     );
-    // A process that was gone when somebody looked does nothing more: what comes later is another's of its pid.
-    assert_eq!(root.event_of(alike.pid).unwrap()["Count"], 6);
 }
 
 #[test]

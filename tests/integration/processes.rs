@@ -146,6 +146,8 @@ fn a_pid_that_comes_again_is_another_process() {
     assert_eq!((&rows[1]["EventType"], &rows[1]["Count"]), (&json!("connect"), &json!(2)));
     let old_start = rows[0]["StartTime"].as_u64().unwrap();
     drop(old);
+    // No pid comes again at once: the kernel goes through all others first.
+    sleep(Duration::from_millis(300));
     let new = Process::start_with(pid);
     world.auditd.send(Records::connect(3).pid(pid).text());
     let rows = eventually("the new process beside the old one", || {
