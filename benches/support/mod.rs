@@ -1,6 +1,6 @@
 //! What the benches share: records as auditd writes them, and figures.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A process that connects to a host and a port of 192.0.2.0/24, as three records of auditd's ENRICHED format.
 pub(crate) fn connect(serial: u32, pid: u32, host: u8, port: u16) -> String {
@@ -33,11 +33,4 @@ pub(crate) fn figures(mut times: Vec<Duration>) -> Figures {
     times.sort();
     let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
     Figures { median: at(50), most: at(99) }
-}
-
-/// How long it takes.
-pub(crate) fn time<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
 }

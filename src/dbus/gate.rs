@@ -11,7 +11,7 @@ use zbus::{BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo};
 
 use super::Audit;
 
-/// [`Audit`], but for this: setting a property says that it is read-only. zbus's own answer is that there is no such
+/// The interface, but for this: setting a property says that it is read-only. zbus's own answer is that there is no such
 /// property.
 #[derive(Debug)]
 pub struct Gate(pub(super) Audit);

@@ -181,15 +181,12 @@ impl Signals {
                 return;
             }
             let Some((_, alike)) = self.closing.pop_front() else { return };
-            match self.windows.remove(&alike).flatten() {
-                Some(merged) => {
-                    self.due.push_back(merged);
-                    if !is_crowded {
-                        self.windows.insert(alike.clone(), None);
-                        self.closing.push_back((now + self.limits.coalesce, alike));
-                    }
+            if let Some(merged) = self.windows.remove(&alike).flatten() {
+                self.due.push_back(merged);
+                if !is_crowded {
+                    self.windows.insert(alike.clone(), None);
+                    self.closing.push_back((now + self.limits.coalesce, alike));
                 }
-                None => {}
             }
         }
     }

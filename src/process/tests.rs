@@ -272,7 +272,7 @@ fn an_end_is_told_at_once_and_events_from_before_it_are_still_its_own() {
     let mut sleep = Running::sleep();
     let event = with_title(sleep.pid());
     let process = visits.found(event);
-    assert!(process.is_watched() && process.is_running() && !process.ended_at_ms().is_some());
+    assert!(process.is_watched() && process.is_running() && process.ended_at_ms().is_none());
     sleep.end();
     wait_until("the end", || process.ended_at_ms().is_some());
     assert!(!process.is_watched() && !process.is_running());
@@ -524,7 +524,7 @@ fn the_longest_unused_is_watched_no_more() {
     }
     let [first, second, .., last] = &*found else { panic!() };
     assert_eq!([first, second, last].map(|process| process.is_watched()), [true, false, true]);
-    assert!(second.is_running() && !second.ended_at_ms().is_some());
+    assert!(second.is_running() && second.ended_at_ms().is_none());
     children[1].end();
     assert!(!second.is_running() && second.ended_at_ms().is_some());
     drop(registry);

@@ -6,7 +6,7 @@
 //! - **Who** is what the records say of a process, **whose** is what `/proc` says. Rows of one process share both.
 //! - **Sight** is what somebody may see.
 //!
-//! The lock is std's. It is held for one insert, or for [`CHUNK`] rows of a walk, so that a caller who walks the whole
+//! The lock is std's. It is held for one insert, or for some hundred rows of a walk, so that a caller who walks the whole
 //! history delays neither the reader nor other callers.
 
 mod history;

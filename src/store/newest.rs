@@ -107,7 +107,7 @@ impl Newest {
     /// Adds to a row what is known of its process: whose it is, and of the socket it uses.
     pub(super) fn complete(&mut self, row: &mut Row) {
         let Some(pid) = row.origin.pid else { return };
-        let group = group_of(self.by_pid.entry(pid).or_default(), row);
+        let Some(group) = group_of(self.by_pid.entry(pid).or_default(), row) else { return };
         row.whose = group.whose.clone();
         let Some(fd) = row.fd else { return };
         match row.event_type {
@@ -126,7 +126,7 @@ impl Newest {
     /// Puts a completed row in the place of the last one of its process and type. A row without a pid has no place.
     pub(super) fn insert(&mut self, row: Row, now: Duration) {
         let Some(pid) = row.origin.pid else { return };
-        let group = group_of(self.by_pid.entry(pid).or_default(), &row);
+        let Some(group) = group_of(self.by_pid.entry(pid).or_default(), &row) else { return };
         let (sequence, owner, more) = (row.sequence, row.origin.owner, weight(&row));
         match group.entry_of(row.event_type) {
             Some(entry) if entry.row.origin.owner == owner => {
@@ -285,12 +285,14 @@ fn entry(by_pid: &HashMap<u32, Vec<Group>>, pid: u32, sequence: u64) -> Option<&
 }
 
 /// The process that a row is of: the newest that can have made it, or a new one.
-fn group_of<'a>(groups: &'a mut Vec<Group>, row: &Row) -> &'a mut Group {
-    let place = groups.iter().rposition(|group| group.can_be_of(row)).unwrap_or_else(|| {
+fn group_of<'a>(groups: &'a mut Vec<Group>, row: &Row) -> Option<&'a mut Group> {
+    let known = groups.iter().rposition(|group| group.can_be_of(row));
+    let place = known.unwrap_or(groups.len());
+    if known.is_none() {
+        groups.reserve_exact(1);
         groups.push(Group { whose: row.whose.clone(), uid: row.origin.uid, entries: Vec::new(), sockets: Vec::new() });
-        groups.len() - 1
-    });
-    &mut groups[place]
+    }
+    groups.get_mut(place)
 }
 
 /// Gives the process what is its; what it takes the place of is returned.
