@@ -31,12 +31,16 @@ fn end_with_the_part_that_panics() {
     }));
 }
 
+/// Threads that wait for name services, the kernel and `/proc`; who finds none free waits in line.
+const MAX_BLOCKING_THREADS: usize = 64;
+
 /// `EX_CONFIG` of sysexits.h: to start again would not help, and the unit says so (`RestartPreventExitStatus=`).
 const EXIT_CONFIG: u8 = 78;
 
 fn run(options: Service) -> Result<(), service::Error> {
-    // One thread for the bus and one for what it must not wait for; the stream has its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // Two threads for the bus, and some for what they must not wait for: name services, above all. The stream has its own.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(service::Error::System)?;
     let result = runtime.block_on(async {
         let listen = |kind| signal(kind).map_err(service::Error::System);

@@ -171,9 +171,9 @@ impl<T: Send + 'static> Visitor<T> {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has these visited, in this order. Returns how many found no place and were dropped.
-    pub fn push(&self, items: impl IntoIterator<Item = (Request, T)>) -> usize {
-        let (dropped, was_empty, is_empty);
+    /// Has these visited, in this order. Gives back those that found no place.
+    pub fn push(&self, items: impl IntoIterator<Item = (Request, T)>) -> Vec<(Request, T)> {
+        let (refused, was_empty, is_empty): (Vec<_>, _, _);
         {
             let mut queue = self.shared.queue();
             let mut items = items.into_iter();
@@ -181,16 +181,16 @@ impl<T: Send + 'static> Visitor<T> {
             let room = MAX_WAITING.saturating_sub(queue.items.len() + queue.taken);
             queue.items.extend(items.by_ref().take(room));
             is_empty = queue.items.is_empty();
-            dropped = items.count();
+            refused = items.collect();
         }
         if was_empty && !is_empty {
             wake(&self.shared.wake);
         }
-        if dropped > 0 {
+        if !refused.is_empty() {
             let mut counts = self.shared.counts();
-            counts.dropped += u64::try_from(dropped).unwrap_or(u64::MAX);
+            counts.dropped += u64::try_from(refused.len()).unwrap_or(u64::MAX);
         }
-        dropped
+        refused
     }
 
     /// Grows at least once a second as long as the thread is alive and well.

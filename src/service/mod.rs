@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use event_listener::Event as Notifier;
@@ -134,14 +134,16 @@ impl Service {
         state: Arc<State>,
         connection: &Connection,
     ) -> Result<Self, Error> {
+        let waiting = Arc::new(AtomicUsize::new(0));
         let visitor = {
-            let (store, seen) = (state.store.clone(), state.seen.clone());
-            Visitor::start(move |visits| pipeline::visited(&store, &seen, visits)).map_err(Error::System)?
+            let (store, seen, waiting) = (state.store.clone(), state.seen.clone(), waiting.clone());
+            Visitor::start(move |visits| pipeline::visited(&store, &seen, &waiting, visits)).map_err(Error::System)?
         };
         let sink = Sink {
             store: state.store.clone(),
             source: state.source.clone(),
             visitor: Arc::new(visitor),
+            waiting,
             rules_touched: Arc::new(Notifier::new()),
             heartbeat: Arc::default(),
             state: state.clone(),

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +24,9 @@ pub(super) const MAX_SEEN: usize = 16 * 1024;
 /// What they may hold together, in bytes.
 pub(super) const MAX_SEEN_BYTES: usize = 16 * 1024 * 1024;
 
+/// What may wait for a visit to `/proc`, in bytes; beside the visitor's own bound in events.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+
 /// How often a reader with nothing to read says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,8 @@ pub(super) struct Sink {
     pub(super) store: Arc<Store>,
     pub(super) source: Arc<Status>,
     pub(super) visitor: Arc<Visitor<Row>>,
+    /// What waits for the visitor, in bytes.
+    pub(super) waiting: Arc<AtomicUsize>,
     /// Notified when the stream says that somebody changed a rule of ours, and when auditd is back, whose start flushes them.
     pub(super) rules_touched: Arc<Notifier>,
     /// Grows as long as the reader lives.
@@ -71,7 +76,7 @@ impl Pipeline {
 }
 
 /// What the visitor found: tells the store, and passes the events on.
-pub(super) fn visited(store: &Store, seen: &Queue<Row>, visits: Vec<(Row, Visit)>) {
+pub(super) fn visited(store: &Store, seen: &Queue<Row>, waiting: &AtomicUsize, visits: Vec<(Row, Visit)>) {
     let rows = visits.into_iter().map(|(mut row, visit)| {
         let whose = match visit {
             Visit::Found(process) => Whose::Process(process),
@@ -91,6 +96,7 @@ pub(super) fn visited(store: &Store, seen: &Queue<Row>, visits: Vec<(Row, Visit)
         }
         row.whose = whose;
         let bytes = row.size();
+        waiting.fetch_sub(bytes, Ordering::Relaxed);
         (row, bytes)
     });
     store.statistics.signals_lost.add(seen.push(rows));
@@ -143,19 +149,29 @@ impl Reader {
         let store = &sink.store;
         let seen_us = realtime_us();
         let mut rows = Vec::new();
+        let (mut bytes, mut lost) = (sink.waiting.load(Ordering::Relaxed), 0);
         let mut keep = |event: audit_records::Event<'_>| {
             let row = store.insert(&event, now, seen_us);
-            rows.push((request(&row), row));
+            if bytes + row.size() <= MAX_WAITING_BYTES {
+                bytes += row.size();
+                rows.push((request(&row), row));
+            } else {
+                lost += 1;
+            }
         };
         while let Some(line) = audisp.line() {
             assembler.push(line, now, &mut keep);
         }
         assembler.expire(now, &mut keep);
         if !rows.is_empty() {
-            let lost = sink.visitor.push(rows) as u64;
-            store.statistics.visits_lost.add(lost);
-            store.statistics.signals_lost.add(lost);
+            let size = |rows: &[(Request, Row)]| rows.iter().map(|(_, row)| row.size()).sum();
+            sink.waiting.fetch_add(size(&rows), Ordering::Relaxed);
+            let refused = sink.visitor.push(rows);
+            sink.waiting.fetch_sub(size(&refused), Ordering::Relaxed);
+            lost += refused.len() as u64;
         }
+        store.statistics.visits_lost.add(lost);
+        store.statistics.signals_lost.add(lost);
         self.count();
     }
 

@@ -41,7 +41,7 @@ pub struct Row {
     /// Who did it, as `/proc` says.
     pub whose: Whose,
     /// What few events have.
-    pub extra: Option<Box<Extra>>,
+    pub extra: Option<Arc<Extra>>,
 }
 
 /// What few events have.
@@ -95,7 +95,7 @@ impl Row {
             address: sockaddr.and_then(|sockaddr| sockaddr.address),
             origin,
             whose,
-            extra: (extra.file.is_some() || extra.args.is_some() || extra.raw.is_some()).then(|| Box::new(extra)),
+            extra: (extra.file.is_some() || extra.args.is_some() || extra.raw.is_some()).then(|| Arc::new(extra)),
         }
     }
 
