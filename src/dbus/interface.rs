@@ -229,6 +229,8 @@ impl Audit {
                 files: Files::read(Path::new("/"), daemon),
                 key: setup.key,
                 manages_rules: setup.manages_rules,
+                watches_sends: setup.watches_sends,
+                finds_sockets: true,
                 caller: diagnose::Caller { uid, name, is_member },
                 polkit,
             };

@@ -39,6 +39,8 @@ pub struct Setup {
     pub key: String,
     /// Whether the service loads its rules by itself.
     pub manages_rules: bool,
+    /// Whether the rules ask for messages that name a destination.
+    pub watches_sends: bool,
     /// Where auditd's socket is looked for.
     pub sockets: Vec<PathBuf>,
 }
@@ -141,6 +143,7 @@ impl State {
             connected: link.connected.map(|(since, before)| (since.elapsed(), lines.saturating_sub(before))),
             refused: link.refused.clone(),
             dismissed: link.dismissed,
+            without_newlines: false,
             assembled: self.statistics.get(Counter::EventsAssembled),
             late: self.statistics.get(Counter::RecordsLate),
         }

@@ -91,6 +91,27 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The plugin sends text without line ends, and has to send the binary format.
+    pub(super) fn newline_finding(&self, sockets: &[PathBuf]) -> Finding {
+        let wanted = Wanted::of(self.version, self.program.as_deref()).with_framing();
+        let remedy = match self.plugins.iter().find(|plugin| plugin.is_active()) {
+            Some(plugin) => plugin.switch_to(&wanted, sockets),
+            None => wanted.write(&self.folder.join("af_unix.conf"), sockets),
+        };
+        let version = self.version.map_or_else(String::new, |version| format!(" {version}"));
+        Finding::new(
+            "stream-without-newlines",
+            Severity::Error,
+            format!(
+                "auditd{version} sends its records without line ends, so that text in one could pass for another: nothing \
+                 of it is read. Its plugin can send them in its binary format, which has their lengths"
+            ),
+            remedy,
+        )
+    }
+}
+
 fn read_plugins(root: &Path, folder: &Path) -> io::Result<Vec<Plugin>> {
     let mut names: Vec<_> = fs::read_dir(inside(root, folder))?
         .take(MAX_FILES)

@@ -27,6 +27,8 @@ pub struct Link {
     pub refused: Vec<(PathBuf, ErrorKind)>,
     /// Connections in a row that auditd closed before a line came.
     pub dismissed: u32,
+    /// What comes cannot be told apart: it has no line ends (auditd 4.0.4 and 4.0.5).
+    pub without_newlines: bool,
     /// Events assembled so far (`EventsAssembled`).
     pub assembled: u64,
     /// Records that came after their event was finished (`RecordsLate`).

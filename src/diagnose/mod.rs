@@ -44,6 +44,10 @@ pub struct Facts {
     pub key: String,
     /// Whether the service loads its rules by itself (`manage_rules`).
     pub manages_rules: bool,
+    /// Whether our rules ask for messages that name a destination (`sends`).
+    pub watches_sends: bool,
+    /// Whether the service can ask the kernel for the machine's sockets.
+    pub finds_sockets: bool,
     /// Who asks.
     pub caller: Caller,
     /// Whether polkit is on the bus, or can be started by it.
@@ -116,7 +120,11 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         Err(error) => findings.push(kernel::unavailable(error, &facts.files)),
     }
     let auditd = auditd(facts);
-    let plugin = if facts.link.is_fruitless() { facts.files.plugin_finding(&facts.link.sockets) } else { None };
+    let plugin = match &facts.link {
+        link if link.without_newlines => Some(facts.files.newline_finding(&link.sockets)),
+        link if link.is_fruitless() => facts.files.plugin_finding(&link.sockets),
+        _ => None,
+    };
     if auditd.is_none() && plugin.is_none() {
         let quiet_for_a_reason = findings.iter().any(|finding| finding.severity == Severity::Error);
         findings.extend(link::socket(&facts.link, quiet_for_a_reason));
@@ -124,6 +132,16 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(auditd);
     findings.extend(plugin);
     findings.extend(link::twice(facts));
+    if !facts.finds_sockets {
+        findings.push(Finding::new(
+            "sock-diag-missing",
+            Severity::Warning,
+            "the service cannot look at the machine's sockets, because opensnitch-audit.socket did not hand it one: \
+             GetEventByConnection answers from history only",
+            "systemctl unmask opensnitch-audit.socket; systemctl stop opensnitch-audit.service && systemctl start \
+             opensnitch-audit.socket opensnitch-audit.service",
+        ));
+    }
     findings.extend(caller(&facts.caller));
     if !facts.polkit {
         findings.push(Finding::new(

@@ -2,6 +2,7 @@
 //!
 //! The file is read as auditd reads it (`audisp/audispd-pconfig.c`): words between spaces, a name, `=`, values.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, RESTART, Severity, quoted};
@@ -28,10 +29,22 @@ impl Version {
     /// From here on the socket is in a folder of auditd's own.
     const OWN_FOLDER: Self = Self(4, 1, 2);
 
+    /// Whether the plugin sends text without line ends.
+    const fn forgets_newlines(self) -> bool {
+        matches!(self, Self(4, 0, 4 | 5))
+    }
+
     /// Whether the plugin takes what auditd sends it for binary, whatever the file says: text is dropped then. The versions
     /// between them look first.
     const fn takes_binary_only(self) -> bool {
         matches!(self, Self(4, 0, 3) | Self(4, 1, 1))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(major, minor, patch) = self;
+        write!(f, "{major}.{minor}.{patch}")
     }
 }
 
@@ -88,6 +101,11 @@ impl Plugin {
     /// The command that switches it off.
     pub(super) fn switch_off(&self) -> String {
         format!("sed -i 's/^ *active *=.*/active = no/' {} && {RESTART}", quoted(&self.file.to_string_lossy()))
+    }
+
+    /// The command that makes its formats the wanted ones.
+    pub(super) fn switch_to(&self, wanted: &Wanted, sockets: &[PathBuf]) -> String {
+        self.edit(&[("args", wanted.args(sockets)), ("format", "binary".to_owned())])
     }
 
     /// What is wrong with it for this auditd, if anything: the service looks for one of these `sockets`.
@@ -150,10 +168,13 @@ impl Plugin {
         let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
         let socket = args.iter().find(|arg| arg.contains('/'));
         let serves = |ours: &PathBuf| socket.is_some_and(|socket| same_place(Path::new(socket), ours));
-        let has_format = args.iter().any(|arg| arg == "string" || arg == "binary");
-        mode.is_some_and(|mode| mode & 0o200 != 0)
-            && (sockets.is_empty() || sockets.iter().any(serves))
-            && (has_format || !wanted.binary)
+        let has = |format: &str| args.iter().any(|arg| arg == format);
+        let has_format = match wanted.client {
+            Client::Binary => has("binary"),
+            Client::Either if wanted.binary => has("string") || has("binary"),
+            Client::Either => true,
+        };
+        mode.is_some_and(|mode| mode & 0o200 != 0) && (sockets.is_empty() || sockets.iter().any(serves)) && has_format
     }
 }
 
@@ -184,6 +205,15 @@ pub(super) struct Wanted {
     third_argument: bool,
     /// Whether nothing but `format = binary` works, and the third argument.
     binary: bool,
+    /// In which format the service can read what the plugin sends.
+    client: Client,
+}
+
+/// A format of the socket's client: the third argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Either,
+    Binary,
 }
 
 impl Wanted {
@@ -198,7 +228,18 @@ impl Wanted {
             socket: if is_since(Version::OWN_FOLDER) { "/run/audit/audispd_events" } else { "/var/run/audispd_events" },
             third_argument: is_since(Version::THIRD_ARGUMENT),
             binary: version.is_some_and(Version::takes_binary_only),
+            client: Client::Either,
         }
+        .framed_if(version.is_some_and(Version::forgets_newlines))
+    }
+
+    /// As the service can read it where text comes without line ends.
+    pub(super) fn with_framing(self) -> Self {
+        self.framed_if(true)
+    }
+
+    fn framed_if(self, needed: bool) -> Self {
+        if needed { Self { third_argument: true, binary: true, client: Client::Binary, ..self } } else { self }
     }
 
     fn kind(&self) -> &'static str {
@@ -220,6 +261,11 @@ impl Wanted {
         let own = Path::new(self.socket);
         let looks = sockets.is_empty() || sockets.iter().any(|socket| same_place(own, socket));
         let socket = if looks { own } else { sockets.first().map_or(own, PathBuf::as_path) };
-        format!("0640 {}{}", socket.display(), if self.third_argument { " string" } else { "" })
+        let format = match self.client {
+            Client::Binary => " binary",
+            Client::Either if self.third_argument => " string",
+            Client::Either => "",
+        };
+        format!("0640 {}{format}", socket.display())
     }
 }

@@ -77,6 +77,8 @@ fn well() -> Facts {
         },
         key: "opensnitch".to_owned(),
         manages_rules: true,
+        watches_sends: true,
+        finds_sockets: true,
         caller: Caller { uid: 0, name: Some("root".to_owned()), is_member: false },
         polkit: true,
     }
@@ -149,6 +151,17 @@ const CASES: &[Case] = &[
         "local = true",
     ),
     (|f| report(f).unsupported = rules_that_need(Needs::IoUring), &["info rules-unsupported-io-uring"], "5.16"),
+    (|f| f.watches_sends = false, &["info datagrams-unseen"], "echo 'sends = true'"),
+    (
+        |f| {
+            f.watches_sends = false;
+            report(f).state = State::None;
+            f.files.known_machine = false;
+        },
+        &["error rules-unknown-machine"],
+        "",
+    ),
+    (|f| f.finds_sockets = false, &["warning sock-diag-missing"], "from history only"),
     // What the kernel could not hand on.
     (|f| report(f).status.lost = 9, &["warning kernel-loses"], "lost 4 audit messages in the last 60 seconds"),
     (|f| report(f).status.lost = 4, &[], ""),
@@ -230,6 +243,26 @@ const CASES: &[Case] = &[
         },
         &["error plugin-missing"],
         "'args = 0640 /var/run/audispd_events'",
+    ),
+    // auditd 4.0.4 and 4.0.5, which have to be told from the text itself.
+    (
+        |f| {
+            f.link.without_newlines = true;
+            f.link.connected = Some((Duration::from_secs(1), 0));
+            f.files.version = Some(Version(4, 0, 5));
+        },
+        &["error stream-without-newlines"],
+        "args = 0640 /var/run/audispd_events binary",
+    ),
+    (
+        |f| {
+            f.link.without_newlines = true;
+            refused(f, NONE);
+            f.files.version = None;
+            f.files.plugins = Vec::new();
+        },
+        &["error stream-without-newlines"],
+        "'format = binary'",
     ),
     // It may be switched off for the time after the next restart: that is somebody's plan.
     (|f| f.files.plugins = vec![plugin(&BUILTIN.replace("yes", "no"))], &[], ""),
@@ -438,6 +471,11 @@ const WRONG: &[(Version, &str, &str)] = &[
         "plugin-wrong",
     ),
     (
+        Version(4, 0, 4),
+        "active = yes\npath = /sbin/audisp-af_unix\ntype = always\nargs = 0640 /run/audispd_events string\nformat = binary\n",
+        "plugin-wrong",
+    ),
+    (
         Version(4, 1, 1),
         "active = yes\npath = /sbin/audisp-af_unix\ntype = always\nargs = 0640 /run/audispd_events string\nformat = string\n",
         "plugin-wrong",
@@ -454,6 +492,10 @@ const RIGHT: &[(Version, &str)] = &[
     ),
     (
         Version(4, 0, 5),
+        "active = yes\npath = /sbin/audisp-af_unix\ntype = always\nargs = 0640 /var/run/audispd_events binary\nformat = binary\n",
+    ),
+    (
+        Version(4, 1, 0),
         "active = yes\npath = /sbin/audisp-af_unix\ntype = always\nargs = 0640 /var/run/audispd_events\nformat = string\n",
     ),
     (
@@ -492,6 +534,21 @@ fn a_plugin_that_does_not_work_does_after_the_remedy() {
             assert_eq!(read().finding(&wanted, &sockets), None, "{}\nleft {left}", finding.remedy);
             assert!(read().is_active(), "{left}");
         }
+    }
+}
+
+#[test]
+fn a_stream_without_newlines_is_framed_after_the_remedy() {
+    for version in [Some(Version(4, 0, 5)), Some(Version(4, 0, 9)), None] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("af_unix.conf");
+        fs::write(&file, BUILTIN).unwrap();
+        let read = || Plugin::parse(file.clone(), &fs::read_to_string(&file).unwrap()).unwrap();
+        let files = Files { version, plugins: vec![read()], ..Files::default() };
+        run(&files.newline_finding(&sockets()).remedy);
+        let left = fs::read_to_string(&file).unwrap();
+        assert!(left.contains("\nargs = 0640 /var/run/audispd_events binary\n"), "{left}");
+        assert!(left.contains("\nformat = binary\n") && read().is_active(), "{left}");
     }
 }
 

@@ -215,6 +215,7 @@ fn setup(config: &Config) -> Setup {
         limits: Limits { per_second: config.signals_per_second, coalesce: config.coalesce },
         key: config.key.to_string(),
         manages_rules: config.manage_rules,
+        watches_sends: config.sends,
         sockets: match &config.socket {
             Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
             Socket::Path(path) => vec![path.clone()],
