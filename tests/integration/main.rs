@@ -12,6 +12,7 @@
 
 mod answers;
 mod bounds;
+mod connections;
 mod contract;
 mod diagnose;
 mod events;

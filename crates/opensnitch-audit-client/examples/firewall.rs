@@ -9,6 +9,7 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -31,7 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             if let Some((protocol, source, destination)) = connection(packet.get_payload()) {
                 match audit.owner(protocol, source, destination).await {
                     // With {:?}, since a program chooses its name: escaped, it cannot move the cursor.
-                    Ok(Some(event)) => eprintln!("{protocol} {source} → {destination}: {:?}", event.program()),
+                    Ok(Some(event)) => eprintln!(
+                        "{protocol} {source} → {destination}: {:?} {}",
+                        event.program().unwrap_or(Path::new("?")),
+                        event.pid.unwrap_or_default()
+                    ),
                     Ok(None) => eprintln!("{protocol} {source} → {destination}: nobody's"),
                     Err(error) => eprintln!("{protocol} {source} → {destination}: {error}"),
                 }
