@@ -210,3 +210,84 @@ impl Alike {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::connect;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// The ports and counts of the signals that are due.
+    fn due(signals: &mut Signals, now: Duration) -> Vec<(u16, u64)> {
+        let next = || match signals.next(now) {
+            Some(Outgoing::EventSeen(answer)) => Some((answer.row.address?.ip()?.1, answer.count)),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn the_first_of_its_kind_goes_at_once_and_those_that_follow_as_one() {
+        let mut signals = Signals::new(Limits { per_second: 1000, coalesce: ms(100) });
+        signals.push(connect(7, 80), ms(0));
+        signals.push(connect(7, 443), ms(0));
+        signals.push(connect(8, 80), ms(0));
+        assert_eq!(due(&mut signals, ms(0)), [(80, 1), (443, 1), (80, 1)]);
+        for at in [10, 20, 30] {
+            signals.push(connect(7, 80), ms(at));
+        }
+        assert_eq!(due(&mut signals, ms(99)), []);
+        assert_eq!(signals.deadline(), Some(ms(100)));
+        assert_eq!(due(&mut signals, ms(100)), [(80, 3)]);
+        // The next window is open, and ends when nothing came in it.
+        signals.push(connect(7, 80), ms(150));
+        assert_eq!(due(&mut signals, ms(150)), []);
+        assert_eq!(due(&mut signals, ms(200)), [(80, 1)]);
+        assert_eq!(due(&mut signals, ms(300)), []);
+        assert_eq!(signals.deadline(), None);
+        signals.push(connect(7, 80), ms(301));
+        assert_eq!(due(&mut signals, ms(301)), [(80, 1)]);
+        assert_eq!(signals.take_told(), Told { sent: 6, coalesced: 2, lost: 0 });
+    }
+
+    #[test]
+    fn every_event_is_sent_merged_or_lost_and_losses_are_told_once_a_second() {
+        let mut signals = Signals::new(Limits { per_second: 2, coalesce: ms(5) });
+        let (mut all, mut told, mut lost) = (Told::default(), Vec::new(), 0);
+        for step in 0..4000 {
+            if step < 2500 {
+                signals.push(connect(7, u16::try_from(step % 3).unwrap()), ms(step));
+            }
+            while let Some(signal) = signals.next(ms(step)) {
+                if let Outgoing::EventsLost(count) = signal {
+                    told.push((step, count));
+                }
+            }
+            let Told { sent, coalesced, lost: more } = signals.take_told();
+            all = Told { sent: all.sent + sent, coalesced: all.coalesced + coalesced, lost: all.lost + more };
+            lost += more;
+            signals.set_lost(lost);
+        }
+        assert_eq!(all.sent + all.coalesced + all.lost, 2500);
+        // Two at once and two a second.
+        assert!((6..=10).contains(&all.sent), "{all:?}");
+        assert!(told.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 1000), "{told:?}");
+        assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), all.lost);
+    }
+
+    #[test]
+    fn a_crowd_of_kinds_is_bounded() {
+        let mut signals = Signals::new(Limits { per_second: 10_000, coalesce: ms(10_000) });
+        for pid in 0..5000 {
+            signals.push(connect(pid, 80), ms(0));
+            signals.push(connect(pid, 80), ms(0));
+            due(&mut signals, ms(0));
+        }
+        assert!(signals.windows.len() <= MAX_WINDOWS + 1 && signals.closing.len() <= MAX_WINDOWS + 1);
+        let Told { sent, coalesced, lost } = signals.take_told();
+        assert!(lost == 0 && sent + coalesced >= 5000 + 3900, "{sent} {coalesced}");
+    }
+}

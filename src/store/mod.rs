@@ -18,7 +18,7 @@ mod shared;
 mod shares;
 mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

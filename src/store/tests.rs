@@ -120,6 +120,11 @@ impl Bench {
     }
 }
 
+/// A row of a connect by that process to that port.
+pub(crate) fn connect(pid: u32, port: u16) -> Row {
+    Bench::new(1, 1).see(&Call::connect(pid, 1000, 1, port))
+}
+
 /// A process that started then, in milliseconds since the epoch, which here is since boot, too.
 fn process(pid: u32, started_ms: u64) -> Arc<Process> {
     process_of(pid, 1000, started_ms)

@@ -37,7 +37,7 @@ events_of_others() {
   eventually 20 event_of "$of_root"
   eventually 20 event_of "$of_alice"
   call_as alice GetEventByPid "$of_alice" | grep -q 127.0.0.62
-  fails_with 'InteractiveAuthorizationRequired|AccessDenied' call_as alice GetEventByPid "$of_root"
+  fails_with NotFound call_as alice GetEventByPid "$of_root"
   equal 'the users whose events alice sees' "$(shown_to alice)" "[$(id -u alice)]"
   call_as member GetEventByPid "$of_root" | grep -q 127.0.0.61
   call_as member GetEventByPid "$of_alice" | grep -q 127.0.0.62

@@ -20,9 +20,8 @@ found() {
 }
 
 ports_of() {
-  local rows
-  rows=$(find_events Pid u "$1" EventType s connect Limit u 1000)
-  jq -r 'map(.DstPort) | sort | join(" ")' <<<"$rows"
+  ask '.data[0] | map(.DstPort.data) | sort | join(" ")' \
+    call "$NAME" "$OBJECT" "$NAME" FindEvents 'a{sv}' 3 Pid u "$1" EventType s connect Limit u 1000
 }
 
 # 20 ms are too short for anyone to look at the process; what is known of it has to be remembered.

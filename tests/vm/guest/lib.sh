@@ -103,11 +103,15 @@ now_ms() {
 audit() { ask '.data[0] | tojson' call "$NAME" "$OBJECT" "$NAME" "$@"; }
 
 # ask FILTER BUSCTL-WORD…: what busctl replies, through jq. Fails where busctl does; a pipe would not.
+#
+# By way of a file: variables are exported, and a long one is more than a program can be started with.
 ask() {
-  local filter=$1 reply
+  local filter=$1 reply status=0
   shift
-  reply=$(timeout 30 busctl --system --json=short "$@") || return
-  jq -r "$filter" <<<"$reply"
+  reply=$(mktemp /run/vm-reply.XXXXXX)
+  timeout 30 busctl --system --json=short "$@" >"$reply" && jq -r "$filter" "$reply" || status=$?
+  rm -f "$reply"
+  return "$status"
 }
 
 # property NAME
