@@ -204,13 +204,19 @@ impl Default for Polkit {
 }
 
 impl Polkit {
-    /// Whether the sender of a message may do this. Waits for polkit, and for a person if the message allows it.
+    /// Whether the sender of a message may do this. Waits for polkit, and for a person if the message allows it and polkit
+    /// asks for one.
     ///
     /// # Errors
     /// On any doubt.
     pub async fn authorize(&self, connection: &Connection, header: &Header<'_>, action: Action) -> Result<(), Refusal> {
-        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.check(connection, header, action, interactive).await.map_err(|reason| Refusal { action, reason })
+        let may_prompt = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        // Without a person first: else a polkit that hangs would be given the time of a person.
+        let decision = match self.check(connection, header, action, false).await {
+            Err(Reason::InteractionRequired) if may_prompt => self.check(connection, header, action, true).await,
+            decided => decided,
+        };
+        decision.map_err(|reason| Refusal { action, reason })
     }
 
     /// As [`authorize`](Self::authorize), and asks no person whatever the message allows: for lists, which leave out

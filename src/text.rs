@@ -3,9 +3,7 @@
 /// Bytes as text that D-Bus takes: what is not UTF-8, and NUL, as `\xHH`. Whether there was any.
 #[must_use]
 pub fn text(bytes: &[u8]) -> (String, bool) {
-    if let Ok(text) = str::from_utf8(bytes)
-        && !text.contains('\0')
-    {
+    if let Some(text) = plain(bytes) {
         return (text.to_owned(), false);
     }
     let mut text = String::with_capacity(bytes.len() + 16);
@@ -23,16 +21,22 @@ pub fn text(bytes: &[u8]) -> (String, bool) {
     (text, true)
 }
 
-/// Whether `bytes` as [`text`] are `wanted`, without building it where they are UTF-8.
+/// Whether `bytes` as [`text`] are `wanted`, without building it where they are UTF-8. How long this takes does not depend on
+/// what is wanted: a caller may want much.
 #[must_use]
 pub fn is_text(bytes: &[u8], wanted: &str) -> bool {
-    bytes == wanted.as_bytes() || (wanted.contains("\\x") && text(bytes).0 == wanted)
+    bytes == wanted.as_bytes() || (plain(bytes).is_none() && text(bytes).0 == wanted)
 }
 
-/// Whether `bytes` as [`text`] begin with `wanted`.
+/// Whether `bytes` as [`text`] begin with `wanted`; as [`is_text`].
 #[must_use]
 pub fn starts_with(bytes: &[u8], wanted: &str) -> bool {
-    bytes.starts_with(wanted.as_bytes()) || (wanted.contains("\\x") && text(bytes).0.starts_with(wanted))
+    bytes.starts_with(wanted.as_bytes()) || (plain(bytes).is_none() && text(bytes).0.starts_with(wanted))
+}
+
+/// Bytes of which nothing has to be escaped.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
 #[cfg(test)]

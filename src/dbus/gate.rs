@@ -1,25 +1,61 @@
-//! Every call to the interface passes here before zbus reads its arguments.
+//! Every call passes here before zbus reads its arguments.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use opensnitch_audit_client::PATH;
 use zbus::export::async_trait::async_trait;
+use zbus::fdo::Properties;
 use zbus::message::{Header, Message};
 use zbus::names::{InterfaceName, MemberName};
 use zbus::object_server::{DispatchResult, Interface, SignalEmitter};
 use zbus::{BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo};
 
-use super::Audit;
+use super::Error;
+use super::error::excerpt;
 
-/// The interface, but for this: setting a property says that it is read-only. zbus's own answer is that there is no such
-/// property.
+/// What the arguments of a call may take, in bytes. The longest that mean anything are a query with two paths of 4 kB, each
+/// byte shown as four. Read by zbus, an array of short strings takes 20 times as much room as it does in its message.
+const MAX_ARGUMENTS: usize = 64 * 1024;
+
+/// An interface, but for this: arguments beyond [`MAX_ARGUMENTS`] are not read; setting a property says that it is
+/// read-only, where zbus says that there is no such property; and a property's name that is none is repeated only in part.
 #[derive(Debug)]
-pub struct Gate(pub(super) Audit);
+pub(super) struct Gate<I> {
+    interface: I,
+    properties: &'static [&'static str],
+}
+
+impl<I> Gate<I> {
+    /// Before this interface with these properties.
+    pub(super) fn new(interface: I, properties: &'static [&'static str]) -> Self {
+        Self { interface, properties }
+    }
+
+    fn unknown(&self, property: &str) -> fdo::Error {
+        let there_are = self.properties.join(", ");
+        fdo::Error::UnknownProperty(format!("there is no property {}; there are {there_are}", excerpt(property)))
+    }
+}
+
+/// Puts a gate before the properties, which zbus serves on its own. The objects above ours have none, and need none.
+///
+/// # Errors
+/// Where zbus does not serve them.
+pub async fn guard_properties(server: &ObjectServer) -> zbus::Result<()> {
+    server.remove::<Properties, _>(PATH).await?;
+    server.at(PATH, Gate::new(Properties, &[])).await?;
+    for (end, _) in PATH.match_indices('/') {
+        let above = if end == 0 { "/" } else { PATH.get(..end).unwrap_or(PATH) };
+        server.remove::<Properties, _>(above).await?;
+    }
+    Ok(())
+}
 
 #[async_trait]
-impl Interface for Gate {
+impl<I: Interface> Interface for Gate<I> {
     fn name() -> InterfaceName<'static> {
-        Audit::name()
+        I::name()
     }
 
     async fn get(
@@ -30,7 +66,10 @@ impl Interface for Gate {
         header: Option<&Header<'_>>,
         emitter: &SignalEmitter<'_>,
     ) -> Option<Result<OwnedVariant, BoxDBusError>> {
-        self.0.get(property, server, connection, header, emitter).await
+        if !self.properties.contains(&property) {
+            return Some(Err(self.unknown(property).into()));
+        }
+        self.interface.get(property, server, connection, header, emitter).await
     }
 
     async fn get_all(
@@ -40,7 +79,7 @@ impl Interface for Gate {
         header: Option<&Header<'_>>,
         emitter: &SignalEmitter<'_>,
     ) -> fdo::Result<HashMap<String, OwnedVariant>> {
-        self.0.get_all(server, connection, header, emitter).await
+        self.interface.get_all(server, connection, header, emitter).await
     }
 
     fn set<'call>(
@@ -52,11 +91,11 @@ impl Interface for Gate {
         _header: Option<&'call Header<'_>>,
         _emitter: &'call SignalEmitter<'_>,
     ) -> DispatchResult<'call> {
-        if !Audit::PROPERTIES.contains(&property) {
-            return DispatchResult::NotFound;
-        }
-        let refused =
-            fdo::Error::PropertyReadOnly(format!("the property {property} cannot be set: it can only be read"));
+        let refused = if self.properties.contains(&property) {
+            fdo::Error::PropertyReadOnly(format!("the property {property} cannot be set: it can only be read"))
+        } else {
+            self.unknown(property)
+        };
         DispatchResult::Async(Box::pin(async move { Err(refused.into()) }))
     }
 
@@ -79,7 +118,14 @@ impl Interface for Gate {
         message: &'call Message,
         name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        self.0.call(server, connection, message, name)
+        let bytes = message.body().len();
+        if bytes > MAX_ARGUMENTS {
+            let refused = Error::LimitsExceeded(format!(
+                "the arguments of {name} take {bytes} bytes, and at most {MAX_ARGUMENTS} are read: ask for less at a time"
+            ));
+            return DispatchResult::new_async(connection, message, async move { Err::<(), _>(refused) });
+        }
+        self.interface.call(server, connection, message, name)
     }
 
     fn call_mut<'call>(
@@ -89,10 +135,10 @@ impl Interface for Gate {
         message: &'call Message,
         name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        self.0.call_mut(server, connection, message, name)
+        self.interface.call_mut(server, connection, message, name)
     }
 
     fn introspect_to_writer(&self, writer: &mut dyn Write, level: usize) {
-        self.0.introspect_to_writer(writer, level);
+        self.interface.introspect_to_writer(writer, level);
     }
 }

@@ -16,7 +16,7 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use error::Error;
-pub use gate::Gate;
+pub use gate::guard_properties;
 pub use signals::Limits;
 pub use state::{Setup, State};
 pub use tasks::{Told, send_signals, tell_changes};
@@ -25,6 +25,6 @@ use interface::Audit;
 
 /// The interface that answers from this state.
 #[must_use]
-pub fn interface(state: Arc<State>) -> Gate {
-    Gate(Audit::new(state))
+pub fn interface(state: Arc<State>) -> impl zbus::object_server::Interface {
+    gate::Gate::new(Audit::new(state), &Audit::PROPERTIES)
 }

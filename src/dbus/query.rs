@@ -46,17 +46,19 @@ fn set(query: &mut Query, name: &str, value: &Variant<'_>) -> Result<(), Error> 
         "AuditUid" => query.audit_uid = Some(number()?),
         "ProcPath" => query.exe = Some(Exe::parse(text()?)),
         "EventType" => {
-            query.event_types = match value {
-                Variant::Str(name) => vec![event_type(name)?],
-                Variant::Array(names) => names
-                    .iter()
-                    .map(|name| match name {
-                        Variant::Str(name) => event_type(name),
-                        _ => Err(wrong("a string or an array of strings")),
-                    })
-                    .collect::<Result<_, _>>()?,
-                _ => return Err(wrong("a string or an array of strings")),
+            let wrong = || wrong("a string or an array of strings");
+            let names = match value {
+                Variant::Array(names) => names.inner(),
+                one => std::slice::from_ref(one),
             };
+            for name in names {
+                let Variant::Str(name) = name else { return Err(wrong()) };
+                let event_type = event_type(name)?;
+                // Each once, however often it is named: every row is compared with all of them.
+                if !query.event_types.contains(&event_type) {
+                    query.event_types.push(event_type);
+                }
+            }
         }
         "NetFamily" => {
             let name = text()?;

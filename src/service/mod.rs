@@ -27,6 +27,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 use zbus::Connection;
+use zbus::fdo::RequestNameFlags;
 use zbus::object_server::SignalEmitter;
 
 use self::pipeline::{Pipeline, Sink};
@@ -87,13 +88,9 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         seen,
         setup(&config),
     ));
-    let connection = zbus::connection::Builder::system()
-        .serve_at(PATH, dbus::interface(state.clone()))
-        .name(NAME)
-        .allow_name_replacements(false)
-        .replace_existing_names(false)
-        .build()
-        .await?;
+    let connection = zbus::connection::Builder::system().serve_at(PATH, dbus::interface(state.clone())).build().await?;
+    dbus::guard_properties(connection.object_server()).await?;
+    connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
     info!("{NAME} {} is on the bus", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
     let mut service = Service::start(path, config, state, &connection).await?;

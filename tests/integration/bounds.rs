@@ -1,10 +1,12 @@
 //! Whatever arrives and however much of it: bounded, counted, answered.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
+use zbus::Variant;
 
 use crate::support::{Client, Listener, Records, User, World, available, eventually};
 
@@ -276,6 +278,80 @@ fn many_calls_at_once_are_answered_or_refused() {
     still_works(&mut world);
 }
 
+/// Somebody who asks for more than makes sense.
+struct Asks {
+    connection: zbus::Connection,
+}
+
+impl Asks {
+    /// The error that answers a call.
+    async fn refusal<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> String
+    where
+        B: serde::Serialize + zbus::Type,
+    {
+        let call =
+            self.connection.call_method(Some(opensnitch_audit_client::NAME), path, Some(interface), method, body);
+        match tokio::time::timeout(Duration::from_secs(60), call).await.expect("an answer") {
+            Err(error) => error.to_string(),
+            Ok(answer) => panic!("{method}: {answer:?}"),
+        }
+    }
+
+    async fn of_query(&self, key: &str, value: Variant<'_>) -> String {
+        let (ours, path) = (opensnitch_audit_client::NAME, opensnitch_audit_client::PATH);
+        self.refusal(path, ours, "FindEvents", &HashMap::from([(key, value)])).await
+    }
+
+    async fn of_setting(&self, path: &str, property: &str, value: Variant<'_>) -> String {
+        let body = (opensnitch_audit_client::NAME, property, value);
+        self.refusal(path, "org.freedesktop.DBus.Properties", "Set", &body).await
+    }
+}
+
+#[test]
+fn a_call_of_megabytes_is_refused_in_few_words() {
+    let Some(mut world) = World::start("") else { return };
+    let address = world.bus.address();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answers = runtime.block_on(async {
+        let address: zbus::Address = address.as_str().try_into().unwrap();
+        let asks = Asks { connection: zbus::connection::Builder::address(address).build().await.unwrap() };
+        let (ours, path) = (opensnitch_audit_client::NAME, opensnitch_audit_client::PATH);
+        let long = "x".repeat(7_000_000);
+        let long = long.as_str();
+        // Each of these becomes a value of its own, which takes much more room than it does on the bus.
+        let many = || Variant::from(vec![""; 3_500_000]);
+        [
+            asks.of_query(long, Variant::from(1_u32)).await,
+            asks.of_query("ProcPath", Variant::from(long)).await,
+            asks.of_query("DstHost", Variant::from(long)).await,
+            asks.of_query("EventType", many()).await,
+            asks.of_query("EventType", Variant::from(vec!["bind"; 500_000])).await,
+            asks.refusal(path, ours, "GetEventByConnection", &("tcp", long, 1_u16, "127.0.0.1", 1_u16)).await,
+            asks.refusal(path, ours, "GetEventByPid", &long).await,
+            asks.refusal(path, ours, "Diagnose", &long).await,
+            asks.refusal(path, "org.freedesktop.DBus.Properties", "Get", &(ours, long)).await,
+            asks.refusal(path, "org.freedesktop.DBus.Properties", "Get", &(ours, &long[..50_000])).await,
+            asks.of_setting(path, &long[..50_000], Variant::from(1_u32)).await,
+            asks.of_setting(path, "Version", many()).await,
+            asks.of_setting("/", "Version", many()).await,
+        ]
+    });
+    for (case, error) in answers.iter().enumerate() {
+        assert!(error.len() < 1024, "case {case}: {} bytes", error.len());
+    }
+    let peak = peak(world.daemon.pid());
+    assert!(peak < MAX_RESIDENT, "{peak} bytes");
+    still_works(&mut world);
+}
+
+/// The most that a process had in memory so far, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 #[test]
 fn decode_reads_any_size_in_constant_memory() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_opensnitch-auditctl"))
@@ -289,10 +365,8 @@ fn decode_reads_any_size_in_constant_memory() {
     for _ in 0..100 {
         stdin.write_all(text.as_bytes()).unwrap();
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(peak < 32 * 1024, "{peak} kB for {} kB", text.len() * 100 / 1024);
+    let peak = peak(child.id());
+    assert!(peak < 32 * 1024 * 1024, "{peak} bytes for {}", text.len() * 100);
     drop(stdin);
     assert!(child.wait().unwrap().success());
 }

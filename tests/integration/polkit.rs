@@ -248,6 +248,8 @@ fn a_polkit_that_hangs_is_waited_for_once() {
 
     // From now on it is known to hang.
     assert_eq!(at_once(|| court.world.client(User::Bob).events()).len(), 0);
+    let alices = at_once(|| court.asks_for_event(User::Alice, false).call());
+    assert_error(&alices, "org.opensnitch.Audit.Error.NotFound", &[]);
     for interactive in [false, true] {
         let refused = at_once(|| court.calls(User::Root, interactive, "DeleteRules").call());
         assert_error(&refused, ACCESS_DENIED, &["within 5 seconds"]);
@@ -255,6 +257,17 @@ fn a_polkit_that_hangs_is_waited_for_once() {
 
     court.polkit.go_on();
     eventually("polkit's answers", || court.asks_for_event(User::Bob, false).call().ok());
+}
+
+#[test]
+fn a_polkit_that_hangs_is_not_waited_for_as_if_it_were_a_person() {
+    let Some(court) = Court::open() else { return };
+    court.polkit.hang();
+    let start = Instant::now();
+    let refused = court.asks_for_event(User::Alice, true).call();
+    assert_error(&refused, ACCESS_DENIED, &["within 5 seconds", "systemctl restart polkit"]);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(15), "refused after {took:?}");
 }
 
 #[test]

@@ -1,51 +1,13 @@
 //! What `/proc` knows of the process behind an event.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Records, World, eventually};
-
-/// A process that waits for its end.
-struct Process(Child);
-
-impl Process {
-    fn start() -> Self {
-        Self(Command::new("sleep").arg("1000").spawn().unwrap())
-    }
-
-    /// One with this pid, which nobody has at the moment.
-    fn start_with(pid: u32) -> Self {
-        eventually("a process with a certain pid", || {
-            // The kernel gives the next one; somebody else may be faster.
-            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-            Some(Self::start()).filter(|process| process.pid() == pid)
-        })
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// In microseconds since boot.
-    fn start_time(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let (_, behind_name) = stat.rsplit_once(')').unwrap();
-        // Field 22, and the third is the first behind the name: proc_pid_stat(5).
-        let ticks: u64 = behind_name.split_whitespace().nth(19).unwrap().parse().unwrap();
-        ticks * 1_000_000 / rustix::param::clock_ticks_per_second()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::support::{Process, Records, World, eventually};
 
 #[test]
 fn a_running_process_is_known() {
@@ -197,4 +159,41 @@ fn a_late_event_is_not_the_new_processs() {
     }
     // Its process had ended before this one began.
     assert_eq!(event["Running"], false);
+}
+
+#[test]
+fn a_long_command_line_of_a_living_process_is_whole() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let word = "x".repeat(100);
+    let many: Vec<String> = (0..30).map(|at| format!("{at}{word}")).collect();
+    let too_many: Vec<String> = (0..100).map(|at| format!("{at}{word}")).collect();
+    for (words, cut) in [(many, false), (too_many, true)] {
+        let script = ["-c", "read -r _", "sh"];
+        let arguments: Vec<String> = ["sh"].iter().chain(&script).map(|&one| one.to_owned()).chain(words).collect();
+        let process = Process::of(Command::new("sh").args(&arguments[1..]).stdin(Stdio::piped()));
+        // The kernel's record has the first 128 bytes.
+        let title = arguments.join("\0");
+        world.auditd.send(Records::connect(1).pid(process.pid()).title(&title[..128]).text());
+        let event = eventually("arguments", || {
+            root.event_of(process.pid())
+                .ok()
+                .filter(|event| event["Args"].as_array().is_some_and(|args| args.len() > 10))
+        });
+        let args: Vec<&str> = event["Args"].as_array().unwrap().iter().filter_map(serde_json::Value::as_str).collect();
+        if cut {
+            // Of more than 4 kB the beginning.
+            let told = args.join("\0");
+            assert!(title.starts_with(&told) && (3900..=4096).contains(&told.len()), "{}", told.len());
+        } else {
+            assert_eq!(args, arguments);
+        }
+        assert_eq!(event.get("ArgsCut").is_some(), cut, "{event}");
+        assert_eq!(event["ProcCmdLine"], args.join(" "));
+    }
+    // Of one that has ended there is the record.
+    let ended = Records::connect(1).title(&"y\0".repeat(64));
+    world.auditd.send(ended.text());
+    let event = root.wait_for_event_of(ended.pid);
+    assert_eq!(event["Args"].as_array().unwrap().len(), 64);
 }

@@ -96,7 +96,8 @@ impl Client {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Value, CallError> {
+    /// What a call of busctl comes to.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Value, CallError> {
         reply(&self.busctl(arguments).output().unwrap())
     }
 

@@ -1,0 +1,51 @@
+//! A process of the test's own.
+
+use std::fs;
+use std::process::{Child, Command};
+
+use super::eventually;
+
+/// A process that waits for its end.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// One that sleeps.
+    pub(crate) fn start() -> Self {
+        Self::of(Command::new("sleep").arg("1000"))
+    }
+
+    /// This one.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// One with this pid, which nobody has at the moment.
+    pub(crate) fn start_with(pid: u32) -> Self {
+        eventually("a process with a certain pid", || {
+            // The kernel gives the next one; somebody else may be faster.
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            Some(Self::start()).filter(|process| process.pid() == pid)
+        })
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// In microseconds since boot.
+    pub(crate) fn start_time(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        // Field 22, and the third is the first behind the name: proc_pid_stat(5).
+        let ticks: u64 = behind_name.split_whitespace().nth(19).unwrap().parse().unwrap();
+        ticks * 1_000_000 / rustix::param::clock_ticks_per_second()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
