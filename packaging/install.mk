@@ -42,9 +42,7 @@ install: generated
 	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' systemd/opensnitch-audit.service \
 		>$(DESTDIR)$(UNITDIR)/opensnitch-audit.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/opensnitch-audit.service
-	for socket in $(wildcard systemd/*.socket); do \
-		$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) $$socket || exit; \
-	done
+	$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) systemd/opensnitch-audit.socket
 	$(INSTALL) -D -m 644 systemd/opensnitch-audit.sysusers $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system.d dbus/org.opensnitch.Audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system-services dbus/org.opensnitch.Audit.service
