@@ -33,6 +33,9 @@ const ICMP: u16 = 1;
 const ICMPV6: u16 = 58;
 const ANY_PROTOCOL: u16 = 255;
 
+/// The name of the socket that systemd passes (`FileDescriptorName=` in `opensnitch-audit.socket`).
+pub const PASSED_AS: &str = "sock-diag";
+
 /// The kernel's sockets of one network namespace. One question at a time; each takes microseconds.
 #[derive(Debug)]
 pub struct SockDiag {
@@ -50,8 +53,8 @@ impl SockDiag {
         Ok(Self::new(netlink::Socket::open(netlink::Family::SockDiag)?, "/proc/thread-self/net".into()))
     }
 
-    /// Looks at the network namespace of a socket that systemd made (`ListenNetlink=inet-diag 0`), which is the
-    /// machine's own.
+    /// Looks at the network namespace of a socket that systemd made (`ListenNetlink=inet-diag 0`) and passed as
+    /// [`PASSED_AS`], which is the machine's own.
     ///
     /// # Errors
     /// Where it is no such socket.
@@ -230,4 +233,20 @@ fn unspecified(like: SocketAddr) -> SocketAddr {
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     SocketAddr::new(address, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_passes_a_socket_under_the_name_that_is_looked_for() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        let unit = std::fs::read_to_string(folder.join("opensnitch-audit.socket")).unwrap();
+        for line in [format!("FileDescriptorName={PASSED_AS}"), "ListenNetlink=inet-diag 0".to_owned()] {
+            assert!(unit.lines().any(|one| one == line), "{line}");
+        }
+        let service = std::fs::read_to_string(folder.join("opensnitch-audit.service")).unwrap();
+        assert!(service.lines().any(|line| line == "Sockets=opensnitch-audit.socket"));
+    }
 }
