@@ -42,6 +42,9 @@ install: generated
 	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' systemd/opensnitch-audit.service \
 		>$(DESTDIR)$(UNITDIR)/opensnitch-audit.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/opensnitch-audit.service
+	for socket in $(wildcard systemd/*.socket); do \
+		$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) $$socket || exit; \
+	done
 	$(INSTALL) -D -m 644 systemd/opensnitch-audit.sysusers $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system.d dbus/org.opensnitch.Audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system-services dbus/org.opensnitch.Audit.service
@@ -58,7 +61,8 @@ install: generated
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/opensnitch-auditd $(DESTDIR)$(BINDIR)/opensnitch-auditctl
-	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.service $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
+	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.service $(DESTDIR)$(UNITDIR)/opensnitch-audit.socket
+	rm -f $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system.d/org.opensnitch.Audit.conf
 	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system-services/org.opensnitch.Audit.service
 	rm -f $(DESTDIR)$(DATADIR)/dbus-1/interfaces/org.opensnitch.Audit.xml
@@ -83,4 +87,5 @@ rpm: stage
 	packaging/build rpm
 
 test-vm:
+	scripts/setup test-vm
 	tests/vm/run

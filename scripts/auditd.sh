@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # An auditd of our own, for scripts that need one where none runs. They set $work, a folder of theirs.
+# shellcheck disable=SC2154
 
 auditd_pid='' was_enabled=''
 plugin=/etc/audit/plugins.d/af_unix.conf

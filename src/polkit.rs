@@ -4,19 +4,17 @@
 //!   the time it is looked at.
 //! - A **check** is one question to polkit. It is **interactive** when polkit may ask a person, which it may only where the
 //!   message itself allows it.
-//! - A **refusal** is every other end of a check than a yes.
+//! - A **refusal** is any outcome of a check other than yes.
 //!
-//! Guarantee: a caller is authorized only after polkit said yes of that very name, and the bus said, after that, that the
-//! name is still there. Every doubt is a refusal. A check that nobody waits for any more is cancelled.
-//!
-//! Nothing here knows the rest of the crate.
+//! A caller is authorized only after polkit said yes of that very name, and the bus said, after that, that the name is still
+//! there. Every doubt is a refusal. A check that nobody waits for any more is cancelled.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -28,6 +26,8 @@ use zbus::names::{UniqueName, WellKnownName};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus_polkit::policykit1::{AuthorityProxy, AuthorizationResult, CheckAuthorizationFlags, Subject};
+
+use crate::quota::Quota;
 
 /// How long polkit may think when it asks nobody: rules take milliseconds, its own start a second or two.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -187,7 +187,7 @@ impl std::error::Error for Refusal {}
 pub struct Polkit {
     last_id: AtomicU64,
     checks: Arc<Semaphore>,
-    prompts: Arc<Prompts>,
+    prompts: Arc<Quota>,
     /// Answers that polkit owes for longer than it may think. While there are any it hangs, and is not waited for again.
     overdue: Arc<AtomicUsize>,
 }
@@ -197,7 +197,7 @@ impl Default for Polkit {
         Self {
             last_id: AtomicU64::new(0),
             checks: Arc::new(Semaphore::new(MAX_CHECKS)),
-            prompts: Arc::default(),
+            prompts: Quota::new(MAX_PROMPTS, MAX_PROMPTS_OF_USER),
             overdue: Arc::default(),
         }
     }
@@ -344,41 +344,6 @@ fn shorten(text: &str) -> String {
     text.chars().take(MAX_ERROR).collect()
 }
 
-/// Who has how many prompts open. The lock is std's, held for one count.
-#[derive(Debug, Default)]
-struct Prompts(Mutex<HashMap<u32, usize>>);
-
-impl Prompts {
-    fn take(self: &Arc<Self>, uid: u32) -> Option<Prompt> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_user = open.get(&uid).copied().unwrap_or(0);
-        if open.values().sum::<usize>() >= MAX_PROMPTS || of_user >= MAX_PROMPTS_OF_USER {
-            return None;
-        }
-        open.insert(uid, of_user + 1);
-        Some(Prompt { prompts: self.clone(), uid })
-    }
-}
-
-/// Held while an interactive check is under way.
-#[derive(Debug)]
-struct Prompt {
-    prompts: Arc<Prompts>,
-    uid: u32,
-}
-
-impl Drop for Prompt {
-    fn drop(&mut self) {
-        let mut open = self.prompts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_user) = open.get_mut(&self.uid) {
-            *of_user -= 1;
-            if *of_user == 0 {
-                open.remove(&self.uid);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,20 +386,6 @@ mod tests {
             let Err(Reason::Failed(text)) = judge(doubtful, true) else { panic!("not refused as failed") };
             assert!(!text.is_empty() && text.len() <= MAX_ERROR);
         }
-    }
-
-    #[test]
-    fn prompts_are_bounded_and_end() {
-        let prompts = Arc::new(Prompts::default());
-        let mut open: Vec<Prompt> = std::iter::from_fn(|| prompts.take(1)).collect();
-        assert_eq!(open.len(), MAX_PROMPTS_OF_USER);
-        open.extend((2..1000).filter_map(|uid| prompts.take(uid)));
-        assert_eq!(open.len(), MAX_PROMPTS);
-        open.pop();
-        open.push(prompts.take(0).unwrap());
-        assert!(prompts.take(0).is_none());
-        open.clear();
-        assert!(prompts.0.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! A queue between a thread that never waits and one that does.
+//! A queue between a thread that never waits and a task that does.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use event_listener::{Event, Listener, listener};
+use event_listener::{Event, listener};
 
-/// Bounded in items and in bytes. What does not fit is the sender's to count.
+/// Bounded in items and in bytes. What does not fit is the sender's to count. Items move by the batch: one lock and one
+/// wake for all of them.
 #[derive(Debug)]
 pub struct Queue<T> {
     inner: Mutex<Inner<T>>,
@@ -16,76 +17,47 @@ pub struct Queue<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    items: VecDeque<(usize, T)>,
+    items: VecDeque<T>,
     bytes: usize,
-    closed: bool,
 }
 
 impl<T> Queue<T> {
-    /// Holds so many items, of so many bytes together.
+    /// Holds at most `max_items` and `max_bytes`.
     #[must_use]
     pub fn new(max_items: usize, max_bytes: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), bytes: 0, closed: false };
+        let inner = Inner { items: VecDeque::new(), bytes: 0 };
         Self { inner: Mutex::new(inner), changed: Event::new(), max_items, max_bytes }
     }
 
-    /// Adds an item of so many bytes, or gives it back where it does not fit.
-    ///
-    /// # Errors
-    /// The item, where the queue is full or closed.
-    pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
+    /// Adds items, each with its size in bytes, as many as fit. Returns how many did not.
+    pub fn push(&self, items: impl IntoIterator<Item = (T, usize)>) -> u64 {
         let mut inner = self.lock();
-        let fits = inner.items.len() < self.max_items && inner.bytes.saturating_add(bytes) <= self.max_bytes;
-        if inner.closed || !fits {
-            return Err(item);
+        let mut left_out = 0;
+        for (item, bytes) in items {
+            if inner.items.len() < self.max_items && inner.bytes.saturating_add(bytes) <= self.max_bytes {
+                inner.items.push_back(item);
+                inner.bytes += bytes;
+            } else {
+                left_out += 1;
+            }
         }
-        inner.items.push_back((bytes, item));
-        inner.bytes += bytes;
         drop(inner);
         self.changed.notify(1);
-        Ok(())
+        left_out
     }
 
-    /// The next item, waiting for it; `None` once the queue is closed.
-    pub fn pop_blocking(&self) -> Option<T> {
+    /// All items, waiting for the first. Nothing is lost where it is dropped half way.
+    pub async fn pop_all(&self) -> VecDeque<T> {
         loop {
             listener!(self.changed => changed);
-            if let Some(next) = self.try_pop() {
-                return next;
-            }
-            changed.wait();
-        }
-    }
-
-    /// As [`pop_blocking`](Self::pop_blocking), for a task. Nothing is lost where it is dropped half way.
-    pub async fn pop(&self) -> Option<T> {
-        loop {
-            listener!(self.changed => changed);
-            if let Some(next) = self.try_pop() {
-                return next;
+            {
+                let mut inner = self.lock();
+                if !inner.items.is_empty() {
+                    inner.bytes = 0;
+                    return std::mem::take(&mut inner.items);
+                }
             }
             changed.await;
-        }
-    }
-
-    /// Whoever waits gets `None`; what is in the queue is dropped.
-    pub fn close(&self) {
-        let mut inner = self.lock();
-        inner.closed = true;
-        inner.items.clear();
-        drop(inner);
-        self.changed.notify(usize::MAX);
-    }
-
-    /// `None` where there is nothing yet, `Some(None)` where there will be nothing any more.
-    fn try_pop(&self) -> Option<Option<T>> {
-        let mut inner = self.lock();
-        match inner.items.pop_front() {
-            Some((bytes, item)) => {
-                inner.bytes -= bytes;
-                Some(Some(item))
-            }
-            None => inner.closed.then_some(None),
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     let options = Service::parse();
     logging::init(options.verbose);
+    end_with_the_part_that_panics();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -22,12 +23,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// A part that panics takes the service with it, and systemd starts it again: nobody is answered by what is left of it.
+fn end_with_the_part_that_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("a part of the service panicked, and the service ends: {panic}");
+        std::process::abort();
+    }));
+}
+
+/// Threads that wait for name services, the kernel and `/proc`; who finds none free waits in line.
+const MAX_BLOCKING_THREADS: usize = 64;
+
 /// `EX_CONFIG` of sysexits.h: to start again would not help, and the unit says so (`RestartPreventExitStatus=`).
 const EXIT_CONFIG: u8 = 78;
 
 fn run(options: Service) -> Result<(), service::Error> {
-    // One thread for the bus and one for what it must not wait for; the stream has its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // Two threads for the bus, and some for what they must not wait for: name services, above all. The stream has its own.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(service::Error::System)?;
     let result = runtime.block_on(async {
         let listen = |kind| signal(kind).map_err(service::Error::System);

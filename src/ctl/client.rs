@@ -1,20 +1,15 @@
 //! Commands that ask the service.
 
-use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use futures_util::StreamExt;
-use zbus::{OwnedVariant, Variant};
+use opensnitch_audit_client::{AuditProxy, Event, Finding};
 
-use super::print::{HEADER, all_lines, in_order, one_line, text};
+use super::print::{Merged, Rows, all_lines, json, printable};
 use super::{Command, Failure, Find, Rules, rules};
-use crate::dbus::{AuditProxy, json};
-use crate::diagnose::CALLER_NOT_IN_GROUP;
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
-
-type Row = HashMap<String, OwnedVariant>;
 
 pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -22,17 +17,13 @@ pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
         let connection = zbus::Connection::system().await?;
         let audit = AuditProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
         match command {
-            Command::List => find(&audit, &Find::default(), as_json).await,
+            Command::List => list(&audit, as_json).await,
             Command::Find(wanted) => find(&audit, &wanted, as_json).await,
-            Command::Show { pid } => {
-                let row = audit.get_event_by_pid(pid).await?;
-                let mut out = io::stdout().lock();
-                if as_json {
-                    print_row(&mut out, &row, true)?
-                } else {
-                    write!(out, "{}", all_lines(&row))?
-                }
-                Ok(())
+            Command::Show { pid } => show(&audit.get_event_by_pid(pid).await?, as_json),
+            Command::Owner { protocol, source, destination } => {
+                let (from, to) = (source.ip().to_string(), destination.ip().to_string());
+                let (sport, dport) = (source.port(), destination.port());
+                show(&audit.get_event_by_connection(protocol.name(), &from, sport, &to, dport).await?, as_json)
             }
             Command::Watch => watch(&audit, as_json).await,
             Command::Status => status(&audit, as_json).await,
@@ -55,55 +46,51 @@ pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
 fn told(as_json: bool, key: &str, count: u32, what: &str) -> Result<(), Failure> {
     let mut out = io::stdout();
     if as_json {
-        writeln!(out, "{}", serde_json::json!({ key: count }))?
+        json(out, &serde_json::json!({ key: count }))?;
     } else {
-        writeln!(out, "{count} {what}")?
+        writeln!(out, "{count} {what}")?;
     }
     Ok(())
+}
+
+fn show(event: &Event, as_json: bool) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if as_json {
+        json(out, event)?;
+    } else {
+        write!(out, "{}", all_lines(event).map_err(io::Error::from)?)?;
+    }
+    Ok(())
+}
+
+async fn list(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
+    let events = audit.get_events().await?;
+    let mut rows = Rows::new(BufWriter::new(io::stdout().lock()), as_json, Merged::ByType);
+    for event in &events {
+        rows.row(event)?;
+    }
+    Ok(rows.flush()?)
 }
 
 /// Prints page after page.
 async fn find(audit: &AuditProxy<'_>, wanted: &Find, as_json: bool) -> Result<(), Failure> {
+    let mut rows = Rows::new(BufWriter::new(io::stdout()), as_json, Merged::ByType);
+    let mut query = wanted.query();
     let mut left = wanted.limit.unwrap_or(usize::MAX);
-    let mut cursor = 0;
-    if !as_json {
-        writeln!(io::stdout(), "{HEADER}")?;
-    }
     while left > 0 {
-        let mut query = wanted.query();
-        let page = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
-        query.insert("Limit", page.into());
-        query.insert("Cursor", cursor.into());
-        let (rows, next) = audit.find_events(query).await?;
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        for row in &rows {
-            print_row(&mut out, row, as_json)?;
+        query = query.limit(u32::try_from(left).unwrap_or(PAGE).min(PAGE));
+        let (events, next) = audit.find_events(&query).await?;
+        for event in &events {
+            rows.row(event)?;
         }
-        out.flush()?;
-        left = left.saturating_sub(rows.len());
-        cursor = next;
-        if cursor == 0 {
+        rows.flush()?;
+        left = left.saturating_sub(events.len());
+        if next == 0 {
             break;
         }
+        query = query.cursor(next);
     }
     Ok(())
-}
-
-impl Find {
-    fn query(&self) -> HashMap<&'static str, Variant<'_>> {
-        let mut query = HashMap::new();
-        let mut add = |key, value: Option<Variant<'static>>| value.map(|value| query.insert(key, value));
-        add("Pid", self.pid.map(Variant::from));
-        add("PPid", self.ppid.map(Variant::from));
-        add("UID", self.uid.map(Variant::from));
-        add("ProcPath", self.exe.clone().map(Variant::from));
-        add("EventType", self.event_type.clone().map(Variant::from));
-        add("NetFamily", self.family.clone().map(Variant::from));
-        add("DstHost", self.host.clone().map(Variant::from));
-        add("DstPort", self.port.map(Variant::from));
-        add("Unit", self.unit.clone().map(Variant::from));
-        query
-    }
 }
 
 async fn watch(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
@@ -111,17 +98,16 @@ async fn watch(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
     let mut lost = audit.receive_events_lost().await?;
     // The bus says nothing to whom it passes no signal on: without this one would wait for ever.
     let findings = audit.diagnose().await?;
-    let shows = |finding: &&Row| finding.get("Id").is_some_and(|id| text(id) == CALLER_NOT_IN_GROUP);
-    if let Some(message) = findings.iter().find(shows).and_then(|finding| finding.get("Message")) {
-        return Err(Failure::Refused(text(message)));
+    if let Some(finding) = findings.iter().find(|finding| finding.id == Finding::CALLER_NOT_IN_GROUP) {
+        return Err(Failure::Refused(printable(&finding.message)));
     }
-    if !as_json {
-        writeln!(io::stdout(), "{HEADER}")?;
-    }
+    let mut rows = Rows::new(io::stdout(), as_json, Merged::Alike);
     loop {
         tokio::select! {
-            Some(signal) = seen.next() => print_row(&mut io::stdout().lock(), &signal.args()?.event, as_json)?,
-            Some(signal) = lost.next() => eprintln!("opensnitch-auditctl: {} events were too many to be signalled", signal.args()?.count),
+            Some(signal) = seen.next() => rows.row(&signal.args()?.event)?,
+            Some(signal) = lost.next() => {
+                eprintln!("opensnitch-auditctl: {} events were too many to be signalled", signal.args()?.count);
+            }
             else => return Ok(()),
         }
     }
@@ -131,30 +117,22 @@ async fn status(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
     let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
     let rules_loaded = audit.rules_loaded().await?;
     let statistics = audit.statistics().await?;
-    let mut names: Vec<&String> = statistics.keys().collect();
-    names.sort();
     let mut out = io::stdout().lock();
     if as_json {
         let object = serde_json::json!({
             "Version": version, "Source": source, "Connected": connected, "RulesLoaded": rules_loaded,
             "Statistics": statistics,
         });
-        writeln!(out, "{object}")?;
-        return Ok(());
+        return Ok(json(out, &object)?);
     }
-    writeln!(out, "Version           {version}")?;
-    writeln!(
-        out,
-        "Connected         {}",
-        if connected { "yes" } else { "no: auditd or its af_unix plugin is not there" }
-    )?;
-    writeln!(
-        out,
-        "RulesLoaded       {}",
-        if rules_loaded { "yes" } else { "no: not all of our rules are in the kernel" }
-    )?;
-    for name in names {
-        writeln!(out, "{name:17} {:>12}", statistics.get(name).copied().unwrap_or_default())?;
+    let connected = if connected { "yes" } else { "no: 'opensnitch-auditctl diagnose' says why" };
+    let rules_loaded = if rules_loaded { "yes" } else { "no: not all of our rules are in the kernel" };
+    writeln!(out, "Version           {}", printable(&version))?;
+    writeln!(out, "Source            {}", if source.is_empty() { "none".to_owned() } else { printable(&source) })?;
+    writeln!(out, "Connected         {connected}")?;
+    writeln!(out, "RulesLoaded       {rules_loaded}")?;
+    for (name, count) in statistics {
+        writeln!(out, "{:17} {count:>12}", printable(&name))?;
     }
     Ok(())
 }
@@ -165,23 +143,16 @@ async fn diagnose(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> 
     if findings.is_empty() && !as_json {
         writeln!(out, "Nothing is wrong.")?;
     }
-    let show = |finding: &Row, key: &str| finding.get(key).map(|value| text(value)).unwrap_or_default();
     for finding in &findings {
         if as_json {
-            let pairs =
-                ["Id", "Severity", "Message", "Remedy"].into_iter().filter_map(|key| Some((key, &**finding.get(key)?)));
-            writeln!(out, "{}", json::object(pairs))?;
+            json(&mut out, finding)?;
         } else {
-            writeln!(out, "{}: {}", show(finding, "Severity"), show(finding, "Message"))?;
-            writeln!(out, "    {}\n", show(finding, "Remedy"))?;
+            writeln!(out, "{}: {}", printable(&finding.severity), printable(&finding.message))?;
+            writeln!(out, "    {}\n", printable(&finding.remedy))?;
         }
     }
-    if findings.iter().any(|finding| show(finding, "Severity") == "error") {
+    if findings.iter().any(|finding| finding.severity == "error") {
         return Err(Failure::Diagnosed);
     }
     Ok(())
-}
-
-fn print_row(out: &mut impl Write, row: &Row, as_json: bool) -> io::Result<()> {
-    if as_json { writeln!(out, "{}", json::object(in_order(row))) } else { writeln!(out, "{}", one_line(row)) }
 }

@@ -1,25 +1,32 @@
 //! An audit stream or log becomes events, without a service.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use audit_records::{Assembler, Framer};
+use opensnitch_audit_client::Event;
+
 use super::Failure;
-use super::print::one_line;
-use crate::dbus::json;
-use crate::dbus::wire::{Context, Row};
-use crate::event::{Assembler, Event};
-use crate::record::parse;
-use crate::stream::Framer;
+use super::print::{Merged, Rows};
+use crate::dbus::wire;
+use crate::store::Store;
+
+/// How far the assembler's clock goes with each line. A stream has no other clock: what its records say is when a call was
+/// made, which may have blocked for minutes before it was told, and how fast the stream can be read says nothing.
+///
+/// So an event without an end, as every event of a log on disk, is finished 2,000 lines after its first one. The records of
+/// one event lie much closer together: the kernel writes them at once, and only those of other processors between them.
+const LINE: Duration = Duration::from_millis(1);
+
+/// Processes whose sockets are remembered, to tell the protocol of what they connect: as many as the service has by default.
+const PROCESSES: usize = 4096;
 
 /// Reads `file` or standard input to its end, in constant memory.
 pub(super) fn run(file: Option<&Path>, key: &str, as_json: bool) -> Result<(), Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut print = |event: &Event| {
-        let row = Row::new(event, Context::default());
-        if as_json { writeln!(out, "{}", json::object(row.iter())) } else { writeln!(out, "{}", one_line(&row)) }
-    };
+    let mut rows = Rows::new(BufWriter::new(io::stdout().lock()), as_json, Merged::Alike);
+    let mut print = |event: &Event| rows.row(event);
     let anomalies = match file {
         Some(path) => {
             let unreadable = |error| Failure::File(path.to_owned(), error);
@@ -27,7 +34,7 @@ pub(super) fn run(file: Option<&Path>, key: &str, as_json: bool) -> Result<(), F
         }
         None => decode(io::stdin().lock(), key, &mut print)?,
     };
-    out.flush()?;
+    rows.flush()?;
     for (count, what) in anomalies {
         if count > 0 {
             eprintln!("opensnitch-auditctl: {count} {what}");
@@ -44,15 +51,16 @@ fn decode(
 ) -> io::Result<[(u64, &'static str); 4]> {
     let mut framer = Framer::default();
     let mut assembler = Assembler::new(key, false);
-    // The time that the records tell: a log has no other, and no EOE either.
     let mut now = Duration::ZERO;
-    let mut result = Ok(());
-    let mut keep = |event: Event| {
-        if result.is_ok() {
-            result = print(&event);
+    // As the service does, but of the history only the last row is needed.
+    let store = Store::new(1, PROCESSES, &[]);
+    let mut printed = Ok(());
+    let mut keep = |event: audit_records::Event<'_>| {
+        let row = store.insert(&event, Duration::ZERO, 0);
+        if printed.is_ok() {
+            printed = print(&wire::of_records(&row));
         }
     };
-    let mut malformed = 0;
     let mut ended = false;
     while !ended {
         ended = match input.read(framer.space()) {
@@ -64,22 +72,89 @@ fn decode(
             Err(error) => return Err(error),
         };
         while let Some(line) = if ended { framer.last_line() } else { framer.line() } {
-            let Ok(record) = parse(line) else {
-                malformed += 1;
-                continue;
-            };
-            now = now.max(Duration::from_millis(record.id.milliseconds));
+            now += LINE;
             assembler.expire(now, &mut keep);
-            assembler.push_record(&record, line, now, &mut keep);
+            assembler.push(line, now, &mut keep);
         }
     }
     assembler.finish_all(&mut keep);
-    result?;
+    printed?;
     let (stream, events) = (framer.counts(), assembler.counts());
     Ok([
-        (malformed + stream.oversized, "lines are no audit records"),
+        (events.malformed + stream.oversized, "lines are no audit records"),
         (stream.torn, "lines are torn"),
         (events.late, "records came after their event was complete"),
         (events.cut, "records or arguments are beyond a bound"),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The serials of the events in a stream, in the order in which they are printed, and how many were whole.
+    fn serials(stream: &str) -> (Vec<u32>, usize) {
+        let (mut serials, mut whole) = (Vec::new(), 0);
+        let mut print = |event: &Event| {
+            serials.extend(event.serial);
+            // Both records are there.
+            whole += usize::from(event.pid.is_some() && event.dst_host.is_some());
+            Ok(())
+        };
+        let anomalies = decode(stream.as_bytes(), "k", &mut print).unwrap();
+        assert!(anomalies.iter().all(|(count, _)| *count == 0), "{anomalies:?}");
+        (serials, whole)
+    }
+
+    fn syscall(second: u32, serial: u32) -> String {
+        format!(
+            "type=SYSCALL msg=audit({second}.000:{serial}): arch=c000003e syscall=42 success=yes exit=0 a0=3 a1=1 a2=10 a3=0 \
+             items=0 ppid=1 pid={serial} auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=1 \
+             comm=\"c\" exe=\"/c\" subj=unconfined key=\"k\"\n"
+        )
+    }
+
+    fn sockaddr(second: u32, serial: u32) -> String {
+        format!("type=SOCKADDR msg=audit({second}.000:{serial}): saddr=020000097F000001\n")
+    }
+
+    fn eoe(second: u32, serial: u32) -> String {
+        format!("type=EOE msg=audit({second}.000:{serial}): \n")
+    }
+
+    #[test]
+    fn a_time_in_a_record_finishes_no_other_event() {
+        // A call that blocked for an hour tells when it began; the one beside it is under way meanwhile.
+        let (early, late) = (1_000, 4_600);
+        let stream = [
+            syscall(late, 2),
+            syscall(early, 1),
+            sockaddr(early, 1),
+            syscall(late + 9_000, 3),
+            sockaddr(late + 9_000, 3),
+            sockaddr(late, 2),
+            eoe(early, 1),
+            eoe(late, 2),
+            eoe(late + 9_000, 3),
+        ];
+        assert_eq!(serials(&stream.concat()), (vec![1, 2, 3], 3));
+    }
+
+    #[test]
+    fn events_of_a_log_on_disk_are_whole_and_in_order() {
+        // No EOE anywhere; each event's second record comes behind the next one's first.
+        let record = |serial: u32| [syscall(1_000, serial + 1), sockaddr(1_000, serial)].concat();
+        let stream = syscall(1_000, 1) + &(1..5_000).map(record).collect::<String>() + &sockaddr(1_000, 5_000);
+        assert_eq!(serials(&stream), ((1..=5_000).collect(), 5_000));
+    }
+
+    #[test]
+    fn an_event_whose_end_is_missing_does_not_wait_for_the_end_of_the_stream() {
+        let whole = |serial: u32| [syscall(1_000, serial), sockaddr(1_000, serial), eoe(1_000, serial)].concat();
+        let first = syscall(1_000, 1) + &sockaddr(1_000, 1);
+        let (serials, whole) = serials(&(first + &(2..=2_000).map(whole).collect::<String>()));
+        let place = serials.iter().position(|serial| *serial == 1).unwrap();
+        assert!((600..700).contains(&place), "{place}");
+        assert_eq!((serials.len(), whole), (2_000, 2_000));
+    }
 }

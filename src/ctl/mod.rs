@@ -2,18 +2,21 @@
 
 mod client;
 mod decode;
+mod filter;
 mod generate;
 mod print;
 mod rules;
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use opensnitch_audit_client::Protocol;
 use zbus::DBusError;
 
-pub use print::{one_line, printable};
+use filter::Find;
 
 /// Shows which processes open connections, as the kernel's audit saw it.
 #[derive(Debug, Parser)]
@@ -28,15 +31,24 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the events in the cache that you may see, the newest first.
+    /// List the newest event of each process and type that you may see, the newest first.
     List,
     /// Show the newest event of a process.
     Show {
         /// The process.
         pid: u32,
     },
-    /// List the events that match.
-    Find(Find),
+    /// List the events that match, from all that are remembered, the newest first.
+    Find(Box<Find>),
+    /// Say whose connection that is.
+    Owner {
+        /// tcp, udp, udplite, icmp, sctp or dccp.
+        protocol: Protocol,
+        /// Address and port on this machine: 192.0.2.7:51234 or [2001:db8::7]:51234.
+        source: SocketAddr,
+        /// Address and port at the other end.
+        destination: SocketAddr,
+    },
     /// Print events as they are seen, until interrupted.
     Watch,
     /// Show what the service is doing and what it counted.
@@ -79,41 +91,6 @@ enum Generated {
     Completions,
 }
 
-/// What `find` looks for; all that is given must hold.
-#[derive(Debug, Default, Args)]
-struct Find {
-    /// The process.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Its parent.
-    #[arg(long)]
-    ppid: Option<u32>,
-    /// The real user's number.
-    #[arg(long)]
-    uid: Option<u32>,
-    /// The program's path.
-    #[arg(long, value_name = "PATH")]
-    exe: Option<String>,
-    /// socket, connect, socketpair, bind or execve.
-    #[arg(long = "type", value_name = "TYPE")]
-    event_type: Option<String>,
-    /// inet, inet6, local, …
-    #[arg(long)]
-    family: Option<String>,
-    /// The address connected to.
-    #[arg(long)]
-    host: Option<String>,
-    /// The port connected to.
-    #[arg(long)]
-    port: Option<u16>,
-    /// The systemd unit.
-    #[arg(long)]
-    unit: Option<String>,
-    /// At most so many events; all unless given.
-    #[arg(long)]
-    limit: Option<usize>,
-}
-
 /// What `decode` reads.
 #[derive(Debug, Args)]
 struct Decode {
@@ -145,46 +122,33 @@ pub fn run(options: Options) -> ExitCode {
 }
 
 /// Why a command failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Failure {
-    Io(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
-    Config(crate::config::Error),
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    #[error("{0}")]
     Refused(String),
+    #[error("events do not arrive")]
     Diagnosed,
-    Bus(zbus::Error),
+    #[error("{}", answer(.0))]
+    Bus(#[from] zbus::Error),
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<zbus::Error> for Failure {
-    fn from(error: zbus::Error) -> Self {
-        Self::Bus(error)
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "{error}"),
-            Self::File(file, error) => write!(f, "{} cannot be read: {error}", file.display()),
-            Self::Config(error) => write!(f, "{error}"),
-            Self::Diagnosed => write!(f, "events do not arrive"),
-            Self::Refused(message) => write!(f, "{message}"),
-            Self::Bus(zbus::Error::FDO(error)) if matches!(**error, zbus::fdo::Error::ServiceUnknown(_)) => {
-                write!(f, "the service is not running: start it with 'systemctl start opensnitch-audit'")
-            }
-            Self::Bus(zbus::Error::FDO(error)) => match error.description() {
-                Some(message) => write!(f, "{message}"),
-                None => write!(f, "the service answered {}", error.name()),
-            },
-            Self::Bus(zbus::Error::MethodError(_, Some(message), _)) => write!(f, "{message}"),
-            Self::Bus(zbus::Error::MethodError(name, None, _)) => write!(f, "the service answered {name}"),
-            Self::Bus(error) => write!(f, "the system bus cannot be used: {error}"),
+/// What the bus or the service answered, for people.
+fn answer(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::FDO(error) if matches!(**error, zbus::fdo::Error::ServiceUnknown(_)) => {
+            "the service is not running: start it with 'systemctl start opensnitch-audit'".to_owned()
         }
+        zbus::Error::FDO(error) => {
+            error.description().map_or_else(|| format!("the service answered {}", error.name()), str::to_owned)
+        }
+        zbus::Error::MethodError(_, Some(message), _) => message.clone(),
+        zbus::Error::MethodError(name, None, _) => format!("the service answered {name}"),
+        error => format!("the system bus cannot be used: {error}"),
     }
 }

@@ -3,20 +3,21 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use opensnitch_audit_client::NAME;
 use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
 use super::Failure;
 use crate::config::Config;
-use crate::dbus::NAME;
 use crate::rules::{Kernel, Rule, RuleSet, Scope, State, running_machine};
 
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
 pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
-    let config = Config::load(config).map_err(Failure::Config)?;
+    let config = Config::load(config)?;
     let machine =
         running_machine().ok_or_else(|| Failure::Refused("there are no rules for this machine".to_owned()))?;
+    let key = config.key.clone();
     let bus = DBusProxy::new(connection).await?;
     // The rules leave out the service's own process; without a service they leave out nobody's.
     let pid = match NAME.try_into() {
@@ -24,7 +25,7 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
         Err(_) => 0,
     };
     let scope = Scope { local: config.local, execve: config.execve, sends: config.sends };
-    let set = RuleSet::wanted(machine, config.key, scope, pid);
+    let set = RuleSet::wanted(machine, key, scope, pid);
     let asked = set.clone();
     let state = spawn_blocking(move || Kernel::open()?.state(&asked)).await.ok().and_then(Result::ok);
     let is_loaded = |rule: &Rule| match &state {

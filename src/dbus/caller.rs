@@ -1,115 +1,118 @@
 //! Who calls, and what that one may see.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use opensnitch_audit_client::GROUP;
+use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
+use zbus::names::OwnedUniqueName;
 
 use super::Error;
-use crate::event::Event;
-use crate::process::group_id;
+use crate::process::Accounts;
+use crate::quota::{Place, Quota};
+use crate::store::Sight;
 
-/// The members of this group may read every event and receive the signals.
-pub const GROUP: &str = "opensnitch-audit";
-
-/// Calls under way at the same time; each is a task of zbus's.
+/// Calls under way at the same time; each is a task of zbus's. Root has as many again.
 const MAX_CALLS: usize = 256;
 
-/// Those of one user, so that nobody keeps others out. Root has no such limit.
+/// Those of one user, so that nobody keeps others out.
 const MAX_CALLS_OF_USER: usize = 32;
 
-/// Calls under way.
+/// Connections whose credentials are remembered. The oldest is forgotten, and asked for again.
+const MAX_KNOWN: usize = 1024;
+
+/// Tells callers apart.
 #[derive(Debug)]
-pub(super) struct Calls {
-    all: Semaphore,
-    by_user: Mutex<HashMap<u32, usize>>,
+pub(super) struct Callers {
+    quota: Arc<Quota>,
+    accounts: Arc<Accounts>,
+    known: Mutex<Known>,
 }
 
-impl Default for Calls {
-    fn default() -> Self {
-        Self { all: Semaphore::new(MAX_CALLS), by_user: Mutex::new(HashMap::new()) }
-    }
+/// Credentials by unique name. They hold for good: the bus never gives a unique name twice.
+#[derive(Debug, Default)]
+struct Known {
+    by_name: HashMap<OwnedUniqueName, Arc<Credentials>>,
+    /// The oldest first.
+    names: VecDeque<OwnedUniqueName>,
 }
 
-/// A caller that was told from others, and its place among the calls under way.
 #[derive(Debug)]
-pub(super) struct Caller<'a> {
+struct Credentials {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+/// An identified caller, and its place among the calls under way.
+#[derive(Debug)]
+pub(super) struct Caller {
     pub(super) uid: u32,
     /// Of the group that receives the signals.
     pub(super) is_member: bool,
-    pub(super) sight: Sight,
-    _place: SemaphorePermit<'a>,
-    of_user: Option<(&'a Calls, u32)>,
+    _place: Place,
 }
 
-/// Which rows a caller may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// All.
-    All,
-    /// Those of the user with this real uid.
-    Own(u32),
-}
-
-impl Sight {
-    pub(super) fn allows(self, event: &Event) -> bool {
-        match self {
-            Self::All => true,
-            Self::Own(uid) => event.subject.uid == Some(uid),
-        }
+impl Caller {
+    /// Which rows it may see without asking polkit.
+    pub(super) fn sight(&self) -> Sight {
+        if self.uid == 0 || self.is_member { Sight::All } else { Sight::Own(self.uid) }
     }
 }
 
-impl Calls {
+impl Callers {
+    pub(super) fn new(accounts: Arc<Accounts>) -> Self {
+        Self { quota: Quota::new(MAX_CALLS, MAX_CALLS_OF_USER), accounts, known: Mutex::default() }
+    }
+
     /// By the credentials the bus has of the sender; never by way of a pid, which could be another's by now.
     ///
     /// # Errors
     /// [`Error::AccessDenied`] where the bus does not tell who it is, [`Error::LimitsExceeded`] where it has called too
     /// often.
-    pub(super) async fn enter(&self, connection: &Connection, header: &Header<'_>) -> Result<Caller<'_>, Error> {
-        let full = |calls| Error::LimitsExceeded(format!("{calls} calls are being answered: call again when one was"));
+    pub(super) async fn enter(&self, connection: &Connection, header: &Header<'_>) -> Result<Caller, Error> {
         let unknown = || Error::AccessDenied("the bus does not tell who calls: call over the system bus".to_owned());
-        let place = self.all.try_acquire().map_err(|_| full(MAX_CALLS))?;
-        let sender = header.sender().ok_or_else(unknown)?.to_owned();
-        let bus = DBusProxy::new(connection).await.map_err(|_| unknown())?;
-        let credentials = bus.get_connection_credentials(sender.into()).await.map_err(|_| unknown())?;
-        let uid = credentials.unix_user_id().ok_or_else(unknown)?;
-        if uid != 0 && !self.count(uid) {
-            return Err(full(MAX_CALLS_OF_USER));
-        }
-        let of_user = (uid != 0).then_some((self, uid));
-        let mut caller = Caller { uid, is_member: false, sight: Sight::Own(uid), _place: place, of_user };
-        // The name service may take its time.
-        let group = tokio::task::spawn_blocking(|| group_id(GROUP)).await.ok().flatten();
-        let groups = credentials.unix_group_ids();
-        caller.is_member = group.is_some_and(|group| groups.is_some_and(|groups| groups.contains(&group)));
-        if uid == 0 || caller.is_member {
-            caller.sight = Sight::All;
-        }
-        Ok(caller)
+        let sender: OwnedUniqueName = header.sender().ok_or_else(unknown)?.to_owned().into();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).by_name.get(&sender).cloned();
+        let credentials = match known {
+            Some(credentials) => credentials,
+            None => self.ask(connection, sender).await.ok_or_else(unknown)?,
+        };
+        let uid = credentials.uid;
+        let place = self.quota.take(uid).ok_or_else(|| {
+            Error::LimitsExceeded(format!(
+                "too many of your calls are being answered, at most {MAX_CALLS_OF_USER} at a time: call again when one was"
+            ))
+        })?;
+        // Root needs no group, and must not wait for a name service.
+        let group = if uid == 0 { None } else { self.group().await };
+        let is_member = group.is_some_and(|group| credentials.gids.contains(&group));
+        Ok(Caller { uid, is_member, _place: place })
     }
 
-    fn count(&self, uid: u32) -> bool {
-        let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
-        let calls = by_user.entry(uid).or_default();
-        let fits = *calls < MAX_CALLS_OF_USER;
-        *calls += usize::from(fits);
-        fits
-    }
-}
-
-impl Drop for Caller<'_> {
-    fn drop(&mut self) {
-        let Some((calls, uid)) = self.of_user else { return };
-        let mut by_user = calls.by_user.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(calls) = by_user.get_mut(&uid) {
-            *calls -= 1;
-            if *calls == 0 {
-                by_user.remove(&uid);
-            }
+    async fn group(&self) -> Option<u32> {
+        if let Some(group) = self.accounts.peek_group(GROUP) {
+            return group;
         }
+        let accounts = self.accounts.clone();
+        spawn_blocking(move || accounts.group(GROUP)).await.ok().flatten()
+    }
+
+    async fn ask(&self, connection: &Connection, sender: OwnedUniqueName) -> Option<Arc<Credentials>> {
+        let bus = DBusProxy::new(connection).await.ok()?;
+        let told = bus.get_connection_credentials(sender.as_ref().into()).await.ok()?;
+        let gids = told.unix_group_ids().cloned().unwrap_or_default();
+        let credentials = Arc::new(Credentials { uid: told.unix_user_id()?, gids });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.by_name.insert(sender.clone(), credentials.clone()).is_none() {
+            known.names.push_back(sender);
+        }
+        while known.names.len() > MAX_KNOWN {
+            let oldest = known.names.pop_front()?;
+            known.by_name.remove(&oldest);
+        }
+        Some(credentials)
     }
 }

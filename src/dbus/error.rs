@@ -99,3 +99,15 @@ impl From<rules::Error> for Error {
         }
     }
 }
+
+/// The beginning of what a caller wrote, for a message: quoted, escaped, at most [`MAX_EXCERPT`] characters of it.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut short: String = text.chars().take(MAX_EXCERPT).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// Characters of a caller's own text in a message: enough to know it again, and no message grows with what it answers.
+const MAX_EXCERPT: usize = 100;

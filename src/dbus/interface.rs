@@ -4,52 +4,85 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use opensnitch_audit_client::{Event, Finding};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::info;
-use zbus::message::Header;
+use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedVariant, Variant, interface};
+use zbus::{Connection, OwnedVariant, interface};
 
-use super::caller::{Caller, Calls, Sight};
-use super::state::entry_is_running;
-use super::wire::{Context, Listed, Row};
-use super::{Error, Query, State};
+use super::caller::{Caller, Callers};
+use super::{Error, State, connection, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
-use crate::process::{Entry, user_name};
-use crate::statistics::Counter;
+use crate::socket::{SockDiag, Tuple};
+use crate::store::{Answer, Sight};
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
 const MAX_LISTS: usize = 2;
+
+/// Look-ups of connections under way at the same time. Each may take a while, where all of `/proc` is looked through.
+const MAX_LOOK_UPS: usize = 4;
 
 /// A reply's size in bytes; the bus cuts off who sends more than 32 MiB, and clients rarely expect as much.
 const MAX_REPLY: usize = 8 * 1024 * 1024;
 
 /// `org.opensnitch.Audit`.
 #[derive(Debug)]
-pub struct Audit {
+pub(super) struct Audit {
     state: Arc<State>,
-    calls: Calls,
+    callers: Callers,
     lists: Semaphore,
+    look_ups: Semaphore,
     polkit: Polkit,
 }
 
 impl Audit {
+    /// The names of the properties.
+    pub(super) const PROPERTIES: [&str; 5] = ["Version", "Source", "Connected", "RulesLoaded", "Statistics"];
+
     /// Answers from this state.
     #[must_use]
-    pub fn new(state: Arc<State>) -> Self {
-        Self { state, calls: Calls::default(), lists: Semaphore::new(MAX_LISTS), polkit: Polkit::default() }
+    pub(super) fn new(state: Arc<State>) -> Self {
+        Self {
+            callers: Callers::new(state.accounts.clone()),
+            state,
+            lists: Semaphore::new(MAX_LISTS),
+            look_ups: Semaphore::new(MAX_LOOK_UPS),
+            polkit: Polkit::default(),
+        }
     }
 
-    /// What the caller of a list may see. Polkit is asked, quietly, only where there is something to hide.
-    async fn sight(&self, caller: &Caller<'_>, connection: &Connection, header: &Header<'_>) -> Sight {
-        let now = self.state.now();
-        let hides = self.state.cache().newest_first(u64::MAX, now).any(|entry| !caller.sight.allows(&entry.event));
-        if hides && self.polkit.authorize_quietly(connection, header, Action::ReadAllEvents).await.is_ok() {
-            return Sight::All;
+    /// What the caller of a list may see. Polkit is asked quietly: lists never prompt.
+    async fn sight_of_list(&self, caller: &Caller, connection: &Connection, header: &Header<'_>) -> Sight {
+        match caller.sight() {
+            Sight::All => Sight::All,
+            _ if self.polkit.authorize_quietly(connection, header, Action::ReadAllEvents).await.is_ok() => Sight::All,
+            own => own,
         }
-        caller.sight
+    }
+
+    /// What else the caller of a single row may see, where what it sees by itself was not enough. It is asked before
+    /// anybody looks whether there is more: nothing of the answer depends on what is there.
+    ///
+    /// # Errors
+    /// Where somebody could be asked and did not say yes.
+    async fn wider_sight(
+        &self,
+        caller: &Caller,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<Option<Sight>, Error> {
+        if caller.sight() == Sight::All {
+            return Ok(None);
+        }
+        let may_prompt = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        match self.polkit.authorize(connection, header, Action::ReadAllEvents).await {
+            Ok(()) => Ok(Some(Sight::All)),
+            Err(refusal) if may_prompt => Err(Error::refused(&refusal, "no such event of your own is known")),
+            Err(_) => Ok(None),
+        }
     }
 
     async fn may_change_rules(
@@ -67,40 +100,38 @@ impl Audit {
         &self,
         change: impl FnOnce(&State) -> Result<u32, Error> + Send + 'static,
     ) -> Result<u32, Error> {
-        let state = self.state.clone();
-        let result = spawn_blocking(move || change(&state)).await.map_err(|_| stopping())?;
-        self.state.changed.notify(usize::MAX);
+        let result = self.blocking(change).await?;
+        self.state.rules_changed.notify(usize::MAX);
         result
     }
 
-    /// The rows of these entries, as many as fit into a reply; and whether all did.
-    async fn rows(
-        &self,
-        find: impl FnOnce(&State) -> Vec<Entry> + Send + 'static,
-    ) -> Result<(Vec<Listed>, Option<u64>), Error> {
-        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
+    /// Runs what may block away from the bus's own threads.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&State) -> T + Send + 'static) -> Result<T, Error> {
         let state = self.state.clone();
-        // `/proc` and the name service may take their time: not on the bus's own threads.
-        spawn_blocking(move || {
+        spawn_blocking(move || work(&state)).await.map_err(|_| stopping())
+    }
+
+    /// The events that `find` hands on, until the reply is full; and what it returns.
+    async fn list<T: Send + 'static>(
+        &self,
+        find: impl FnOnce(&State, &mut dyn FnMut(Answer) -> bool) -> T + Send + 'static,
+    ) -> Result<(Vec<Event>, T), Error> {
+        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
+        self.blocking(move |state| {
             let mut bytes = 0;
-            let mut rows = Vec::new();
-            let mut last = None;
-            let mut running = HashMap::new();
-            for entry in find(&state) {
-                let process = (entry.event.subject.pid, entry.start_time());
-                let running = *running.entry(process).or_insert_with(|| entry_is_running(&entry));
-                let listed = Listed { entry, running };
-                bytes += listed.row().size();
-                if bytes > MAX_REPLY {
-                    return (rows, last);
+            let mut events = Vec::new();
+            let end = find(state, &mut |answer| {
+                let event = wire::event(&answer, |uid| state.accounts.name(uid));
+                bytes += event.size();
+                let fits = bytes <= MAX_REPLY;
+                if fits {
+                    events.push(event);
                 }
-                last = Some(listed.entry.sequence);
-                rows.push(listed);
-            }
-            (rows, None)
+                fits
+            });
+            (events, end)
         })
         .await
-        .map_err(|_| stopping())
     }
 }
 
@@ -112,20 +143,24 @@ impl Audit {
         pid: u32,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Row, Error> {
-        let caller = self.calls.enter(connection, &header).await?;
-        let entry = self.state.cache().newest_of(pid, self.state.now()).cloned();
-        let entry = entry.ok_or_else(|| {
+    ) -> Result<Event, Error> {
+        let caller = self.callers.enter(connection, &header).await?;
+        let mut answer = self.state.store.of_pid(pid, caller.sight(), self.state.now());
+        if answer.is_none()
+            && let Some(sight) = self.wider_sight(&caller, connection, &header).await?
+        {
+            answer = self.state.store.of_pid(pid, sight, self.state.now());
+        }
+        let answer = answer.ok_or_else(|| {
             Error::NotFound(format!(
-                "no event of process {pid} is known: it made no connection in the last ten minutes, or has ended since"
+                "no event of process {pid} that you may see is known: it made no connection since the service began, or so \
+                 long ago that it was forgotten"
             ))
         })?;
-        if !caller.sight.allows(&entry.event) {
-            let refused = self.polkit.authorize(connection, &header, Action::ReadAllEvents).await;
-            refused.map_err(|refusal| Error::refused(&refusal, &format!("process {pid} belongs to another user")))?;
+        if wire::is_ready(&answer.row, &self.state.accounts) {
+            return Ok(wire::event(&answer, |uid| self.state.accounts.name(uid)));
         }
-        let row = spawn_blocking(move || Row::new(&entry.event, Context::of(&entry, entry_is_running(&entry))));
-        row.await.map_err(|_| stopping())
+        self.blocking(move |state| wire::event(&answer, |uid| state.accounts.name(uid))).await
     }
 
     #[zbus(out_args("events"))]
@@ -133,14 +168,10 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<Listed>, Error> {
-        let caller = self.calls.enter(connection, &header).await?;
-        let sight = self.sight(&caller, connection, &header).await;
-        let find = move |state: &State| {
-            let cache = state.cache();
-            cache.newest_first(u64::MAX, state.now()).filter(|entry| sight.allows(&entry.event)).cloned().collect()
-        };
-        Ok(self.rows(find).await?.0)
+    ) -> Result<Vec<Event>, Error> {
+        let caller = self.callers.enter(connection, &header).await?;
+        let sight = self.sight_of_list(&caller, connection, &header).await;
+        Ok(self.list(move |state, take| state.store.newest(sight, state.now(), take)).await?.0)
     }
 
     #[zbus(out_args("events", "next"))]
@@ -149,26 +180,45 @@ impl Audit {
         query: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<(Vec<Listed>, u64), Error> {
-        let caller = self.calls.enter(connection, &header).await?;
-        let query = Query::new(&query)?;
-        let sight = self.sight(&caller, connection, &header).await;
-        let limit = query.limit;
-        // One more than wanted: whether there is a next page.
-        let find = move |state: &State| {
-            let cache = state.cache();
-            let entries = cache.newest_first(query.before, state.now());
-            entries
-                .filter(|entry| sight.allows(&entry.event) && query.matches(entry))
-                .take(limit + 1)
-                .cloned()
-                .collect()
-        };
-        let (mut rows, next) = self.rows(find).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = if more { rows.last().map(|row| row.entry.sequence) } else { next };
-        Ok((rows, next.unwrap_or(0)))
+    ) -> Result<(Vec<Event>, u64), Error> {
+        let caller = self.callers.enter(connection, &header).await?;
+        let query = query::query(&query)?;
+        let sight = self.sight_of_list(&caller, connection, &header).await;
+        self.list(move |state, take| state.store.find(&query, sight, take)).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the contract has five, and zbus hands in what it knows of the call")]
+    #[zbus(out_args("event"))]
+    async fn get_event_by_connection(
+        &self,
+        protocol: &str,
+        source: &str,
+        sport: u16,
+        destination: &str,
+        dport: u16,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Event, Error> {
+        let caller = self.callers.enter(connection, &header).await?;
+        let tuple = Tuple::parse(protocol, source, sport, destination, dport)
+            .map_err(|error| Error::InvalidArgs(error.to_string()))?;
+        let _permit = self.look_ups.acquire().await.map_err(|_| stopping())?;
+        let own = caller.sight();
+        let mut owner = self.blocking(move |state| connection::owner(state, &tuple, own)).await??;
+        if owner.is_none()
+            && let Some(sight) = self.wider_sight(&caller, connection, &header).await?
+        {
+            owner = self.blocking(move |state| connection::owner(state, &tuple, sight)).await??;
+        }
+        owner.ok_or_else(|| {
+            Error::NotFound(format!(
+                "no process that you may see is known to hold the {} connection from {} to {}: there is no such socket, it \
+                 is in another network namespace, or several processes can have had it",
+                tuple.protocol().name(),
+                tuple.source(),
+                tuple.destination()
+            ))
+        })
     }
 
     #[zbus(out_args("added"))]
@@ -177,7 +227,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let _caller = self.calls.enter(connection, &header).await?;
+        let _caller = self.callers.enter(connection, &header).await?;
         self.may_change_rules(connection, &header, Action::AddRules).await?;
         let added = self.change_rules(|state| {
             if !state.keeper.is_enabled()? {
@@ -199,7 +249,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let _caller = self.calls.enter(connection, &header).await?;
+        let _caller = self.callers.enter(connection, &header).await?;
         self.may_change_rules(connection, &header, Action::DeleteRules).await?;
         let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
         info!(deleted, "audit rules were deleted by a call");
@@ -211,47 +261,30 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<BTreeMap<&'static str, Variant<'static>>>, Error> {
-        let caller = self.calls.enter(connection, &header).await?;
+    ) -> Result<Vec<Finding>, Error> {
+        let caller = self.callers.enter(connection, &header).await?;
         let polkit = polkit::is_there(connection).await;
         let (uid, is_member) = (caller.uid, caller.is_member);
-        let state = self.state.clone();
         let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
-        let findings = spawn_blocking(move || {
-            let name = user_name(uid).map(|name| super::wire::text(&name).0);
-            let setup = state.setup();
-            let kernel = state.keeper.report();
-            let daemon = kernel.as_ref().map_or(0, |report| report.status.pid);
-            let facts = Facts {
-                link: state.link(),
-                kernel,
-                lost_before: state.lost_before(),
-                files: Files::read(Path::new("/"), daemon),
-                key: setup.key,
-                manages_rules: setup.manages_rules,
-                watches_sends: setup.watches_sends,
-                finds_sockets: true,
-                caller: diagnose::Caller { uid, name, is_member },
-                polkit,
-            };
-            diagnose::diagnose(&facts)
-        });
-        let findings = findings.await.map_err(|_| stopping())?.into_iter().map(|finding| {
-            BTreeMap::from([
-                ("Id", finding.id.into()),
-                ("Severity", finding.severity.name().into()),
-                ("Message", finding.message.into()),
-                ("Remedy", finding.remedy.into()),
-            ])
-        });
-        Ok(findings.collect())
+        self.blocking(move |state| {
+            let name = state.accounts.name(uid).map(|name| crate::text::text(&name).0);
+            let caller = diagnose::Caller { uid, name, is_member };
+            let findings = diagnose::diagnose(&facts(state, caller, polkit)).into_iter();
+            findings.map(told).collect()
+        })
+        .await
     }
 
     #[zbus(signal)]
-    async fn event_seen(emitter: &SignalEmitter<'_>, event_type: &str, exe: &str, event: Row) -> zbus::Result<()>;
+    pub(super) async fn event_seen(
+        emitter: &SignalEmitter<'_>,
+        event_type: &str,
+        exe: &str,
+        event: &Event,
+    ) -> zbus::Result<()>;
 
     #[zbus(signal)]
-    async fn events_lost(emitter: &SignalEmitter<'_>, count: u64) -> zbus::Result<()>;
+    pub(super) async fn events_lost(emitter: &SignalEmitter<'_>, count: u64) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
@@ -260,12 +293,12 @@ impl Audit {
 
     #[zbus(property)]
     fn source(&self) -> &'static str {
-        self.state.source()
+        self.state.source.source()
     }
 
     #[zbus(property)]
     fn connected(&self) -> bool {
-        !self.state.source().is_empty()
+        !self.state.source.source().is_empty()
     }
 
     #[zbus(property)]
@@ -275,18 +308,53 @@ impl Audit {
 
     #[zbus(property(emits_changed_signal = "false"))]
     async fn statistics(&self) -> BTreeMap<&'static str, u64> {
-        let state = self.state.clone();
-        let kernel = spawn_blocking(move || state.kernel_status()).await.ok().flatten();
-        let counters = Counter::ALL.into_iter().map(|counter| (counter.name(), self.state.counter(counter)));
+        let kernel = self.blocking(State::kernel_status).await.ok().flatten();
+        let mut all: BTreeMap<_, _> = self.state.store.counters().into_iter().collect();
         // The kernel's own are absent where it does not tell them.
-        let of_kernel = [Counter::KernelLost.name(), Counter::KernelBacklog.name()];
-        let mut all: BTreeMap<_, _> = counters.filter(|(name, _)| !of_kernel.contains(name)).collect();
         if let Some(status) = kernel {
-            all.insert(Counter::KernelLost.name(), status.lost.into());
-            all.insert(Counter::KernelBacklog.name(), status.backlog.into());
+            all.insert("KernelLost", status.lost.into());
+            all.insert("KernelBacklog", status.backlog.into());
         }
         all
     }
+}
+
+fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
+    let setup = state.setup();
+    let kernel = state.keeper.report();
+    let daemon = kernel.as_ref().map_or(0, |report| report.status.pid);
+    let link = state.source.link();
+    let statistics = &state.store.statistics;
+    let lines = statistics.lines_read.get();
+    Facts {
+        link: diagnose::Link {
+            sockets: setup.sockets,
+            connected: link.connected.map(|(since, before)| (since, lines.saturating_sub(before))),
+            refused: link.refused,
+            dismissed: link.dismissed,
+            assembled: statistics.events_assembled.get(),
+            late: statistics.records_late.get(),
+            without_newlines: link.newline_less,
+        },
+        kernel,
+        lost_before: state.lost_before(),
+        files: Files::read(Path::new("/"), daemon),
+        key: setup.key,
+        manages_rules: setup.manages_rules,
+        watches_sends: setup.sends,
+        finds_sockets: state.sockets.as_ref().is_some_and(SockDiag::sees_machine),
+        caller,
+        polkit,
+    }
+}
+
+fn told(finding: diagnose::Finding) -> Finding {
+    let mut told = Finding::default();
+    told.id = finding.id.to_owned();
+    told.severity = finding.severity.name().to_owned();
+    told.message = finding.message;
+    told.remedy = finding.remedy;
+    told
 }
 
 fn stopping() -> Error {

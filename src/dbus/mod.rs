@@ -1,27 +1,30 @@
-//! The face on the bus: `org.opensnitch.Audit`. Thin: every answer comes from the cache, every decision from a value.
+//! The face on the bus: `org.opensnitch.Audit`. Thin: every answer comes from the store, every decision from a value.
 //!
 //! No method acts before its caller was checked, and the check is by bus name. None holds a lock while it waits.
 
 mod caller;
+mod connection;
 mod error;
+mod gate;
 mod interface;
-pub mod json;
-mod proxy;
 mod query;
 mod signals;
 mod state;
+mod tasks;
 pub mod wire;
 
-pub use caller::GROUP;
+use std::sync::Arc;
+
 pub use error::Error;
-pub use interface::{Audit, AuditSignals};
-pub use proxy::AuditProxy;
-pub use query::Query;
-pub use signals::{Limits, Outgoing, Seen, Signals};
-pub use state::{Setup, State, realtime_us};
+pub use gate::Gate;
+pub use signals::Limits;
+pub use state::{Setup, State};
+pub use tasks::{Told, send_signals, tell_changes};
 
-/// The name on the system bus, and the interface.
-pub const NAME: &str = "org.opensnitch.Audit";
+use interface::Audit;
 
-/// The one object.
-pub const PATH: &str = "/org/opensnitch/Audit";
+/// The interface that answers from this state.
+#[must_use]
+pub fn interface(state: Arc<State>) -> Gate {
+    Gate(Audit::new(state))
+}

@@ -1,144 +1,105 @@
-//! What `FindEvents` looks for.
+//! What `FindEvents` is asked for, checked.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
+use audit_records::{EventType, Family};
+use opensnitch_audit_client::Query as Contract;
 use zbus::{OwnedVariant, Variant};
 
 use super::Error;
-use super::wire::{family_name, timestamp_us};
-use crate::event::EventType;
-use crate::process::Entry;
-use crate::record::Address;
+use super::error::excerpt;
+use crate::store::{Exe, MAX_LIMIT, OUTCOMES, Prefix, Query};
 
-/// Rows in one answer, unless told otherwise, and at the most.
-const DEFAULT_LIMIT: u32 = 100;
-const MAX_LIMIT: u32 = 1000;
-
-/// A checked query: all that is there must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    pid: Option<u32>,
-    ppid: Option<u32>,
-    uid: Option<u32>,
-    exe: Option<String>,
-    event_type: Option<EventType>,
-    family: Option<String>,
-    host: Option<IpAddr>,
-    port: Option<u16>,
-    unit: Option<String>,
-    since_us: Option<u64>,
-    /// Rows in the answer.
-    pub limit: usize,
-    /// Only rows with a lower sequence.
-    pub before: u64,
+/// The query that these keys make.
+///
+/// # Errors
+/// [`Error::InvalidArgs`] that names the key which is unknown, of the wrong type or out of range.
+pub(super) fn query(keys: &HashMap<String, OwnedVariant>) -> Result<Query, Error> {
+    let mut query = Query::default();
+    for (name, value) in keys {
+        set(&mut query, name, value)?;
+    }
+    Ok(query)
 }
 
-impl Default for Query {
-    fn default() -> Self {
-        Self {
-            pid: None,
-            ppid: None,
-            uid: None,
-            exe: None,
-            event_type: None,
-            family: None,
-            host: None,
-            port: None,
-            unit: None,
-            since_us: None,
-            limit: DEFAULT_LIMIT as usize,
-            before: u64::MAX,
+fn set(query: &mut Query, name: &str, value: &Variant<'_>) -> Result<(), Error> {
+    let wrong = |expected: &str| {
+        Error::InvalidArgs(format!(
+            "the query key {name} is {expected}, not of type {}",
+            excerpt(&value.value_signature().to_string())
+        ))
+    };
+    let number = || if let Variant::U32(number) = value { Ok(*number) } else { Err(wrong("a number of type u")) };
+    let long = || if let Variant::U64(number) = value { Ok(*number) } else { Err(wrong("a number of type t")) };
+    let text = || if let Variant::Str(text) = value { Ok(text.as_str()) } else { Err(wrong("a string")) };
+    let none = |expected: &str, is: &str| {
+        Error::InvalidArgs(format!("the query key {name} is {expected}, not {}", excerpt(is)))
+    };
+    let event_type = |name: &str| {
+        let names = EventType::ALL.map(EventType::name).join(", ");
+        EventType::named(name).ok_or_else(|| none(&format!("one of {names}"), name))
+    };
+    match name {
+        "Pid" => query.pid = Some(number()?),
+        "PPid" => query.ppid = Some(number()?),
+        "UID" => query.uid = Some(number()?),
+        "AuditUid" => query.audit_uid = Some(number()?),
+        "ProcPath" => query.exe = Some(Exe::parse(text()?)),
+        "EventType" => {
+            query.event_types = match value {
+                Variant::Str(name) => vec![event_type(name)?],
+                Variant::Array(names) => names
+                    .iter()
+                    .map(|name| match name {
+                        Variant::Str(name) => event_type(name),
+                        _ => Err(wrong("a string or an array of strings")),
+                    })
+                    .collect::<Result<_, _>>()?,
+                _ => return Err(wrong("a string or an array of strings")),
+            };
+        }
+        "NetFamily" => {
+            let name = text()?;
+            let known = (0..=u8::MAX).map(|number| Family(number.into())).find(|family| family.name() == Some(name));
+            // One without a name is shown, and asked for, as its number.
+            let known = known.or_else(|| name.parse().ok().map(Family).filter(|family| family.name().is_none()));
+            query.family = Some(known.ok_or_else(|| none("a family such as inet, inet6 or local", name))?);
+        }
+        "Protocol" => query.protocol = Some(text()?.to_owned()),
+        "DstHost" => {
+            let host = text()?;
+            let expected = "an IP address or a prefix such as 192.0.2.0/24 or 2001:db8::/32";
+            query.host = Some(Prefix::parse(host).ok_or_else(|| none(expected, host))?);
+        }
+        "DstPort" => match value {
+            Variant::U16(port) => query.port = Some(*port),
+            _ => return Err(wrong("a number of type q")),
+        },
+        "Outcome" => {
+            let outcome = text()?;
+            let known = OUTCOMES.into_iter().find(|name| *name == outcome);
+            query.outcome = Some(known.ok_or_else(|| none(&format!("one of {}", OUTCOMES.join(", ")), outcome))?);
+        }
+        "Unit" => query.unit = Some(text()?.to_owned()),
+        "App" => query.app = Some(text()?.to_owned()),
+        "Since" => query.since_us = Some(long()?),
+        "Until" => query.until_us = Some(long()?),
+        "Limit" => {
+            let limit = number()?;
+            if !(1..=MAX_LIMIT).contains(&limit) {
+                return Err(none(&format!("a number from 1 to {MAX_LIMIT}"), &limit.to_string()));
+            }
+            query.limit = limit as usize;
+        }
+        // The end of one walk is the beginning of the next.
+        "Cursor" => query.before = Some(long()?).filter(|&cursor| cursor > 0).unwrap_or(u64::MAX),
+        unknown => {
+            return Err(Error::InvalidArgs(format!(
+                "there is no query key {}; there are {}",
+                excerpt(unknown),
+                Contract::KEYS.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ")
+            )));
         }
     }
-}
-
-impl Query {
-    /// # Errors
-    /// [`Error::InvalidArgs`] that names the key which is unknown, of the wrong type or out of range.
-    pub fn new(keys: &HashMap<String, OwnedVariant>) -> Result<Self, Error> {
-        let mut query = Self::default();
-        for (key, value) in keys {
-            query.set(key, value)?;
-        }
-        Ok(query)
-    }
-
-    fn set(&mut self, key: &str, value: &Variant<'_>) -> Result<(), Error> {
-        let wrong = |expected: &str| {
-            Error::InvalidArgs(format!("the query key {key} is {expected}, not {}", value.value_signature()))
-        };
-        let number = || if let Variant::U32(number) = value { Ok(*number) } else { Err(wrong("a number of type u")) };
-        let long = || if let Variant::U64(number) = value { Ok(*number) } else { Err(wrong("a number of type t")) };
-        let text = || if let Variant::Str(text) = value { Ok(text.to_string()) } else { Err(wrong("a string")) };
-        let out_of_range = |expected: &str| Error::InvalidArgs(format!("the query key {key} is {expected}"));
-        match key {
-            "Pid" => self.pid = Some(number()?),
-            "PPid" => self.ppid = Some(number()?),
-            "UID" => self.uid = Some(number()?),
-            "ProcPath" => self.exe = Some(text()?),
-            "EventType" => {
-                let name = text()?;
-                let known = EventType::ALL.into_iter().find(|one| one.name() == name);
-                let names = EventType::ALL.map(EventType::name).join(", ");
-                self.event_type = Some(known.ok_or_else(|| out_of_range(&format!("one of {names}, not {name:?}")))?);
-            }
-            "NetFamily" => self.family = Some(text()?),
-            "DstHost" => {
-                let host = text()?;
-                self.host = Some(host.parse().map_err(|_| out_of_range(&format!("an IP address, not {host:?}")))?);
-            }
-            "DstPort" => match value {
-                Variant::U16(port) => self.port = Some(*port),
-                _ => return Err(wrong("a number of type q")),
-            },
-            "Unit" => self.unit = Some(text()?),
-            "Since" => self.since_us = Some(long()?),
-            "Limit" => {
-                let limit = number()?;
-                if !(1..=MAX_LIMIT).contains(&limit) {
-                    return Err(out_of_range(&format!("a number from 1 to {MAX_LIMIT}, not {limit}")));
-                }
-                self.limit = limit as usize;
-            }
-            // The end of one walk is the beginning of the next.
-            "Cursor" => self.before = Some(long()?).filter(|&cursor| cursor > 0).unwrap_or(u64::MAX),
-            _ => {
-                let known =
-                    "Pid, PPid, UID, ProcPath, EventType, NetFamily, DstHost, DstPort, Unit, Since, Limit, Cursor";
-                return Err(Error::InvalidArgs(format!("there is no query key {key:?}; there are {known}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether an entry is one of those looked for.
-    #[must_use]
-    pub fn matches(&self, entry: &Entry) -> bool {
-        fn holds<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
-            wanted.is_none_or(|wanted| is == Some(wanted))
-        }
-        let (event, subject) = (&*entry.event, &entry.event.subject);
-        let (host, port) = match event.address {
-            Some(Address::Inet(host, port)) => (Some(IpAddr::V4(host)), Some(port)),
-            Some(Address::Inet6(host, port, _)) => (Some(IpAddr::V6(host)), Some(port)),
-            _ => (None, None),
-        };
-        let process = entry.process.as_deref();
-        let exe = subject.exe.as_deref().or_else(|| process?.exe.as_deref());
-        let unit = process.and_then(|process| process.unit.as_deref());
-        let is_text = |wanted: Option<&String>, is: Option<&[u8]>| {
-            wanted.is_none_or(|wanted| is.is_some_and(|is| super::wire::text(is).0 == *wanted))
-        };
-        holds(self.pid.as_ref(), subject.pid.as_ref())
-            && holds(self.ppid.as_ref(), subject.ppid.as_ref())
-            && holds(self.uid.as_ref(), subject.uid.as_ref())
-            && holds(self.event_type.as_ref(), event.event_type.as_ref())
-            && holds(self.host.as_ref(), host.as_ref())
-            && holds(self.port.as_ref(), port.as_ref())
-            && self.since_us.is_none_or(|since| timestamp_us(event) >= since)
-            && holds(self.family.as_ref(), event.family.map(family_name).as_ref())
-            && is_text(self.exe.as_ref(), exe)
-            && is_text(self.unit.as_ref(), unit)
-    }
+    Ok(())
 }

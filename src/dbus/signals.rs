@@ -1,49 +1,29 @@
 //! Which events become signals, and when.
+//!
+//! The first event of its kind is signalled at once. It opens a **window** of `coalesce_ms`: those alike that come within it
+//! are merged, and signalled as one when it closes, which opens the next. A window in which nothing came ends it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::wire::{Context, Row, text};
-use crate::event::{Event, EventType};
-use crate::process::Process;
-use crate::record::{Address, Family};
+use audit_records::{Address, EventType, Family};
 
-/// Events that wait to be merged with others alike, at the most; beyond it the oldest is signalled at once.
-const MAX_PENDING: usize = 1024;
+use crate::store::{Answer, Row};
 
-/// What they may hold together, in bytes.
-const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+/// Windows open at the same time; beyond it the oldest is closed early.
+const MAX_WINDOWS: usize = 1024;
+
+/// What the events in them hold together, in bytes.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long `EventsLost` waits for the next one.
 const LOST_EVERY: Duration = Duration::from_secs(1);
 
-/// An event that was seen, on its way to a signal.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// The event.
-    pub event: Arc<Event>,
-    /// What `/proc` knew of its process.
-    pub process: Option<Arc<Process>>,
-    /// Its place in the order of all events.
-    pub sequence: u64,
-    /// When it came, in microseconds since the epoch.
-    pub last_seen_us: u64,
-}
-
-impl Seen {
-    /// What it holds in memory, in bytes.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        size_of::<Self>() + self.event.size()
-    }
-}
-
 /// A signal to send.
 #[derive(Debug)]
-pub enum Outgoing {
-    /// `EventSeen`: the type's name, the program's path, the event.
-    EventSeen(&'static str, String, Row),
+pub(super) enum Outgoing {
+    /// `EventSeen`.
+    EventSeen(Answer),
     /// `EventsLost`: so many events.
     EventsLost(u64),
 }
@@ -57,6 +37,17 @@ pub struct Limits {
     pub coalesce: Duration,
 }
 
+/// What became of events, in events, since the last time somebody asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Signalled; others may have been merged into them.
+    pub sent: u64,
+    /// Merged into the signal of another.
+    pub coalesced: u64,
+    /// Not signalled: too many.
+    pub lost: u64,
+}
+
 /// Events alike: the same process did the same thing to the same destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Alike {
@@ -68,127 +59,136 @@ struct Alike {
     address: Option<Address>,
 }
 
+/// The newest of the events that were merged, and how many they are.
 #[derive(Debug)]
-struct Pending {
-    /// The newest of them.
-    seen: Seen,
+struct Merged {
+    row: Row,
     count: u64,
 }
 
 /// Merges events alike and bounds the rate. Pure: `now` is the time since any fixed moment.
 #[derive(Debug)]
-pub struct Signals {
+pub(super) struct Signals {
     limits: Limits,
-    pending: HashMap<Alike, Pending>,
-    /// When each is due, the earliest first.
-    due: VecDeque<(Duration, Alike)>,
-    bytes: usize,
-    /// Signals that may be sent now: a bucket of a second's worth, refilled all the time.
     tokens: f64,
     refilled: Duration,
-    /// Events beyond the rate, and events merged into the signal of another one, since somebody asked.
-    dropped: u64,
-    coalesced: u64,
-    /// Events lost since the beginning, wherever, and how many of them were told when.
+    /// What came in each open window; `None` where nothing did.
+    windows: HashMap<Alike, Option<Merged>>,
+    /// When each closes, the first one first.
+    closing: VecDeque<(Duration, Alike)>,
+    /// Signals that are due.
+    due: VecDeque<Merged>,
+    bytes: usize,
+    told: Told,
+    /// Events lost since the beginning, here and elsewhere, and as of the last `EventsLost`.
     lost: u64,
-    told: u64,
-    told_at: Option<Duration>,
+    lost_told: u64,
+    lost_told_at: Option<Duration>,
 }
 
 impl Signals {
-    /// Nothing yet.
+    /// As often as these say.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            pending: HashMap::new(),
+            tokens: f64::from(limits.per_second),
+            refilled: Duration::ZERO,
+            windows: HashMap::new(),
+            closing: VecDeque::new(),
             due: VecDeque::new(),
             bytes: 0,
-            tokens: limits.per_second.into(),
-            refilled: Duration::ZERO,
-            dropped: 0,
-            coalesced: 0,
+            told: Told::default(),
             lost: 0,
-            told: 0,
-            told_at: None,
+            lost_told: 0,
+            lost_told_at: None,
         }
     }
 
-    /// How many events were beyond the rate, and how many were merged into the signal of another one, since the last call.
-    pub fn take_counts(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.dropped), std::mem::take(&mut self.coalesced))
+    /// What became of events since the last call.
+    pub(super) fn take_told(&mut self) -> Told {
+        std::mem::take(&mut self.told)
     }
 
     /// So many events were lost since the beginning, wherever.
-    pub fn set_lost(&mut self, lost: u64) {
+    pub(super) fn set_lost(&mut self, lost: u64) {
         self.lost = lost;
     }
 
     /// From now on as often as these say.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
     /// Takes an event.
-    pub fn push(&mut self, seen: Seen, now: Duration) {
-        let alike = Alike::of(&seen);
-        self.bytes += seen.size();
-        if let Some(pending) = self.pending.get_mut(&alike) {
-            self.bytes -= pending.seen.size();
-            pending.seen = seen;
-            pending.count += 1;
-            self.coalesced += 1;
+    pub(super) fn push(&mut self, row: Row, now: Duration) {
+        let alike = Alike::of(&row);
+        if let Some(window) = self.windows.get_mut(&alike) {
+            self.bytes += row.size();
+            let count = window.as_ref().map_or(0, |merged| merged.count) + 1;
+            if let Some(older) = window.replace(Merged { row, count }) {
+                self.bytes -= older.row.size();
+            }
             return;
         }
-        self.pending.insert(alike.clone(), Pending { seen, count: 1 });
-        self.due.push_back((now + self.limits.coalesce, alike));
+        if !self.limits.coalesce.is_zero() {
+            self.windows.insert(alike.clone(), None);
+            self.closing.push_back((now + self.limits.coalesce, alike));
+        }
+        self.bytes += row.size();
+        self.due.push_back(Merged { row, count: 1 });
     }
 
     /// When [`next`](Self::next) should be asked again.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
-        let lost = (self.lost > self.told).then(|| self.told_at.map_or(Duration::ZERO, |told| told + LOST_EVERY));
-        let event = self.due.front().map(|(due, _)| *due);
-        lost.into_iter().chain(event).min()
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let lost = self.lost > self.lost_told;
+        let lost = lost.then(|| self.lost_told_at.map_or(Duration::ZERO, |told| told + LOST_EVERY));
+        let closing = self.closing.front().map(|(closes, _)| *closes);
+        lost.into_iter().chain(closing).min()
     }
 
     /// The next signal that is due.
-    pub fn next(&mut self, now: Duration) -> Option<Outgoing> {
+    pub(super) fn next(&mut self, now: Duration) -> Option<Outgoing> {
         self.refill(now);
-        while self.is_due(now) {
-            let (_, alike) = self.due.pop_front()?;
-            let Pending { seen, count } = self.pending.remove(&alike)?;
-            self.bytes -= seen.size();
+        self.close(now);
+        while let Some(Merged { row, count }) = self.due.pop_front() {
+            self.bytes -= row.size();
             if self.tokens < 1.0 {
-                self.dropped += count;
+                self.told.lost += count;
                 continue;
             }
             self.tokens -= 1.0;
-            let context = Context {
-                process: seen.process.as_deref(),
-                running: None,
-                count: Some(count),
-                last_seen_us: Some(seen.last_seen_us),
-                sequence: Some(seen.sequence),
-            };
-            let name = seen.event.event_type.map_or("", EventType::name);
-            let exe = seen.event.subject.exe.as_deref().or_else(|| context.process?.exe.as_deref());
-            let exe = exe.map(|exe| text(exe).0).unwrap_or_default();
-            return Some(Outgoing::EventSeen(name, exe, Row::new(&seen.event, context)));
+            self.told.sent += 1;
+            self.told.coalesced += count - 1;
+            return Some(Outgoing::EventSeen(Answer { row, count }));
         }
-        let may_tell = self.told_at.is_none_or(|told| now >= told + LOST_EVERY);
-        if self.lost > self.told && may_tell {
-            let count = self.lost - self.told;
-            self.told = self.lost;
-            self.told_at = Some(now);
+        let may_tell = self.lost_told_at.is_none_or(|told| now >= told + LOST_EVERY);
+        if self.lost > self.lost_told && may_tell {
+            let count = self.lost - self.lost_told;
+            self.lost_told = self.lost;
+            self.lost_told_at = Some(now);
             return Some(Outgoing::EventsLost(count));
         }
         None
     }
 
-    fn is_due(&self, now: Duration) -> bool {
-        let crowded = self.due.len() > MAX_PENDING || self.bytes > MAX_PENDING_BYTES;
-        self.due.front().is_some_and(|(due, _)| *due <= now || crowded)
+    /// Closes the windows whose time has come, and the oldest where there are too many.
+    fn close(&mut self, now: Duration) {
+        while let Some((closes, _)) = self.closing.front() {
+            let is_crowded = self.closing.len() > MAX_WINDOWS || self.bytes > MAX_BYTES;
+            if *closes > now && !is_crowded {
+                return;
+            }
+            let Some((_, alike)) = self.closing.pop_front() else { return };
+            if let Some(merged) = self.windows.remove(&alike).flatten() {
+                self.due.push_back(merged);
+                if !is_crowded {
+                    self.windows.insert(alike.clone(), None);
+                    self.closing.push_back((now + self.limits.coalesce, alike));
+                }
+            }
+        }
     }
 
     fn refill(&mut self, now: Duration) {
@@ -199,15 +199,14 @@ impl Signals {
 }
 
 impl Alike {
-    fn of(seen: &Seen) -> Self {
-        let event = &*seen.event;
+    fn of(row: &Row) -> Self {
         Self {
-            pid: event.subject.pid,
-            start_time: seen.process.as_ref().map(|process| process.start_time),
-            exe: event.subject.exe.clone(),
-            event_type: event.event_type,
-            family: event.family,
-            address: event.address.clone(),
+            pid: row.origin.pid,
+            start_time: row.process().map(|process| process.start_time_us),
+            exe: row.exe().map(|exe| exe.into_owned().into()),
+            event_type: row.event_type,
+            family: row.family,
+            address: row.address.clone(),
         }
     }
 }

@@ -1,34 +1,24 @@
-//! What the reader writes and the bus reads.
+//! What answers are made from.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use event_listener::Event as Notifier;
 
-use super::{Limits, Seen};
-use crate::diagnose::Link;
-use crate::process::{Cache, Entry, is_running};
+use super::Limits;
+use crate::process::Accounts;
 use crate::queue::Queue;
-use crate::rules::{Keeper, RuleSet, Status};
-use crate::statistics::{Counter, Statistics};
+use crate::rules::{Keeper, Status as KernelStatus};
+use crate::socket::SockDiag;
+use crate::source::Status;
+use crate::store::{Row, Store};
 
 /// How long the kernel's status is good for: a client that asks all the time costs the kernel nothing.
 const STATUS_GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// Over how long a time the kernel's losses are looked at.
 const LOST_SPAN: Duration = Duration::from_secs(10 * 60);
-
-/// The one source of events: auditd's dispatcher.
-const AUDISP: &str = "audisp";
-
-/// Signals that wait to be sent: a second of the most that auditd carries.
-const MAX_QUEUED: usize = 16 * 1024;
-
-/// What they may hold together, in bytes.
-const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the bus side needs of the configuration.
 #[derive(Clone, Debug)]
@@ -39,114 +29,72 @@ pub struct Setup {
     pub key: String,
     /// Whether the service loads its rules by itself.
     pub manages_rules: bool,
-    /// Whether the rules ask for messages that name a destination.
-    pub watches_sends: bool,
+    /// Whether the rules ask for datagrams.
+    pub sends: bool,
     /// Where auditd's socket is looked for.
     pub sockets: Vec<PathBuf>,
 }
 
-/// The connection to auditd, and what became of attempts at one.
-#[derive(Debug, Default)]
-struct Connecting {
-    /// Since when, and how many lines had been read before.
-    connected: Option<(Instant, u64)>,
-    /// How many connections there were.
-    connections: u64,
-    refused: Vec<(PathBuf, ErrorKind)>,
-    /// Connections in a row that ended before a line came.
-    dismissed: u32,
-}
-
-/// Shared by the reader's thread, the visitor's and the bus.
-///
-/// The locks are std's: each is held for the time of one look-up or one insert, and never across an await.
+/// Everything that answers are made from, shared with whoever fills it.
 #[derive(Debug)]
 pub struct State {
-    cache: Mutex<Cache>,
-    setup: Mutex<Setup>,
-    link: Mutex<Connecting>,
-    /// The kernel's count of lost records some time ago.
-    lost_before: Mutex<Option<(u32, Instant)>>,
-    /// Notified when the source changes, or the rules.
-    pub changed: Notifier,
-    /// Notified when the stream says that somebody changed a rule of ours.
-    pub rules_touched: Notifier,
+    /// The events.
+    pub store: Arc<Store>,
+    /// The connection they come through.
+    pub source: Arc<Status>,
     /// Our rules.
-    pub keeper: Keeper,
+    pub keeper: Arc<Keeper>,
+    /// Names of users and groups.
+    pub accounts: Arc<Accounts>,
+    /// The kernel's sockets, where it can be asked for them.
+    pub sockets: Option<SockDiag>,
     /// Events on their way to a signal.
-    pub seen: Queue<Seen>,
-    /// The counters.
-    pub statistics: Statistics,
-    /// Goes up as long as the reader lives.
-    pub heartbeat: AtomicU64,
-    kernel_status: Mutex<Option<(Instant, Option<Status>)>>,
+    pub seen: Arc<Queue<Row>>,
+    /// Notified when our rules may have changed.
+    pub rules_changed: Notifier,
+    setup: Mutex<Setup>,
+    kernel: Mutex<Kernel>,
     started: Instant,
 }
 
+/// What the kernel's audit said last.
+#[derive(Debug, Default)]
+struct Kernel {
+    status: Option<(Instant, Option<KernelStatus>)>,
+    /// Its count of lost records some time ago.
+    lost_before: Option<(Instant, u32)>,
+}
+
 impl State {
-    /// An empty cache for so many events, and no connection.
+    /// Made from these.
     #[must_use]
-    pub fn new(max_events: usize, setup: Setup, rules: Option<RuleSet>) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        source: Arc<Status>,
+        keeper: Arc<Keeper>,
+        accounts: Arc<Accounts>,
+        sockets: Option<SockDiag>,
+        seen: Arc<Queue<Row>>,
+        setup: Setup,
+    ) -> Self {
         Self {
-            cache: Mutex::new(Cache::new(max_events)),
+            store,
+            source,
+            keeper,
+            accounts,
+            sockets,
+            seen,
+            rules_changed: Notifier::new(),
             setup: Mutex::new(setup),
-            link: Mutex::new(Connecting::default()),
-            lost_before: Mutex::new(None),
-            changed: Notifier::new(),
-            rules_touched: Notifier::new(),
-            keeper: Keeper::new(rules),
-            seen: Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES),
-            statistics: Statistics::default(),
-            heartbeat: AtomicU64::new(0),
-            kernel_status: Mutex::new(None),
+            kernel: Mutex::default(),
             started: Instant::now(),
         }
     }
 
-    /// There is a connection to auditd.
-    pub fn connected(&self) {
-        let mut link = self.connecting();
-        self.statistics.set(Counter::Reconnects, link.connections);
-        link.connections += 1;
-        link.connected = Some((Instant::now(), self.statistics.get(Counter::LinesRead)));
-        link.refused.clear();
-        drop(link);
-        // Debian's auditd flushes all rules when it starts.
-        self.rules_touched.notify(usize::MAX);
-        self.changed.notify(usize::MAX);
-    }
-
-    /// There is no connection to auditd any more.
-    pub fn disconnected(&self) {
-        let mut link = self.connecting();
-        if let Some((_, before)) = link.connected.take() {
-            let came = self.statistics.get(Counter::LinesRead) > before;
-            link.dismissed = if came { 0 } else { link.dismissed.saturating_add(1) };
-        }
-        drop(link);
-        self.changed.notify(usize::MAX);
-    }
-
-    /// The sockets could not be reached, for these reasons.
-    pub fn refused(&self, refused: Vec<(PathBuf, ErrorKind)>) {
-        self.connecting().refused = refused;
-    }
-
-    /// The connection, as [`diagnose`](crate::diagnose) wants to know it.
+    /// The time that the store counts in: since the service began.
     #[must_use]
-    pub fn link(&self) -> Link {
-        let lines = self.statistics.get(Counter::LinesRead);
-        let sockets = self.setup().sockets;
-        let link = self.connecting();
-        Link {
-            sockets,
-            connected: link.connected.map(|(since, before)| (since.elapsed(), lines.saturating_sub(before))),
-            refused: link.refused.clone(),
-            dismissed: link.dismissed,
-            without_newlines: false,
-            assembled: self.statistics.get(Counter::EventsAssembled),
-            late: self.statistics.get(Counter::RecordsLate),
-        }
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// What the configuration says.
@@ -166,93 +114,33 @@ impl State {
         *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
     }
 
-    fn connecting(&self) -> MutexGuard<'_, Connecting> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The time that the cache and the assembler count in: since the service began.
-    #[must_use]
-    pub fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The cache, for as short as can be.
-    pub fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where events come from; empty while there is no connection.
-    #[must_use]
-    pub fn source(&self) -> &'static str {
-        if self.connecting().connected.is_some() { AUDISP } else { "" }
-    }
-
-    /// A counter; those of the cache are asked of it.
-    #[must_use]
-    pub fn counter(&self, counter: Counter) -> u64 {
-        match counter {
-            Counter::EventsCached => self.cache().len() as u64,
-            Counter::EventsEvicted => self.cache().evicted(),
-            other => self.statistics.get(other),
-        }
-    }
-
     /// The kernel's audit status, asked for at most once a second. Blocks.
     #[must_use]
-    pub fn kernel_status(&self) -> Option<Status> {
-        let mut last = self.kernel_status.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, status)) = &*last
+    pub fn kernel_status(&self) -> Option<KernelStatus> {
+        let last = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).status;
+        if let Some((at, status)) = last
             && at.elapsed() < STATUS_GOOD_FOR
         {
-            return *status;
+            return status;
         }
         let status = self.keeper.status().ok();
-        *last = Some((Instant::now(), status));
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner).status = Some((Instant::now(), status));
         status
     }
 
-    /// Remembers what the kernel has lost by now, to tell later whether it loses more.
+    /// Remembers what the kernel has lost by now, to tell later whether it loses more. Blocks.
     pub fn remember_lost(&self) {
-        let lost = self.kernel_status().map(|status| (status.lost, Instant::now()));
-        let mut before = self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
-        if before.is_none_or(|(_, at)| at.elapsed() >= LOST_SPAN) {
-            *before = lost;
+        let lost = self.kernel_status().map(|status| (Instant::now(), status.lost));
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        if kernel.lost_before.is_none_or(|(at, _)| at.elapsed() >= LOST_SPAN) {
+            kernel.lost_before = lost;
         }
     }
 
     /// What the kernel had lost some time ago, and how long ago that was.
     #[must_use]
     pub fn lost_before(&self) -> Option<(u32, Duration)> {
-        let before = self.lost_before.lock().unwrap_or_else(PoisonError::into_inner);
-        before.map(|(lost, at)| (lost, at.elapsed()))
-    }
-
-    /// Drops what is old and the events of processes that have ended. Reads `/proc`.
-    pub fn sweep(&self) {
-        self.cache().expire(self.now());
-        let processes = self.cache().processes();
-        for (pid, start_time) in processes {
-            if !is_running(pid, start_time) {
-                self.cache().remove_process(pid, start_time);
-            }
-        }
-    }
-}
-
-/// Now, in microseconds since the epoch.
-#[must_use]
-pub fn realtime_us() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.as_micros().try_into().unwrap_or(u64::MAX)
-}
-
-/// Whether the process of an entry still runs, as far as that can be known. Reads `/proc`.
-#[must_use]
-pub(super) fn entry_is_running(entry: &Entry) -> Option<bool> {
-    let pid = entry.event.subject.pid?;
-    match entry.start_time() {
-        Some(start_time) => Some(is_running(pid, Some(start_time))),
-        // Some process has the pid: whether it is that one nobody knows.
-        None => (!is_running(pid, None)).then_some(false),
+        let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        kernel.lost_before.map(|(at, lost)| (lost, at.elapsed()))
     }
 }

@@ -1,61 +1,63 @@
 //! The composition root: starts the reader, serves the bus, stops in order.
 //!
 //! ```text
-//! reader's thread ─▶ cache        visitor's thread ─▶ cache        bus's tasks ◀─ cache
-//!        └──── bounded queue ───────────▲ └──── bounded queue ──────────▲
+//! reader's thread ─▶ store ◀─ visitor's thread ─▶ bounded queue ─▶ the bus's tasks ─▶ signals
+//!        │                          ▲                  ▲               └─▶ answers, from the store
+//!        └───── bounded queue ──────┘ └─ known process ┘
 //! ```
 //!
-//! The reader never waits for anybody: what does not fit into its queue is counted as lost.
+//! The reader never waits for anybody: what does not fit into a queue is counted as lost. A part that panics takes the
+//! service with it, and systemd starts it again.
 
 mod pipeline;
 mod tasks;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use event_listener::Event as Notifier;
+use opensnitch_audit_client::{NAME, PATH};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 use zbus::Connection;
+use zbus::object_server::SignalEmitter;
 
-use self::pipeline::Pipeline;
+use self::pipeline::{Pipeline, Sink};
 use crate::config::{self, Config, Socket};
-use crate::dbus::{Audit, Limits, NAME, PATH, Setup, State};
-use crate::rules::{RuleSet, Scope, running_machine};
-use crate::stream::KNOWN_SOCKETS;
+use crate::dbus::{self, Limits, Setup, State};
+use crate::process::{Accounts, Visitor};
+use crate::queue::Queue;
+use crate::rules::{Keeper, RuleSet, Scope, running_machine};
+use crate::socket::{PASSED_AS, SockDiag};
+use crate::source::{KNOWN_SOCKETS, Status};
+use crate::store::Store;
 
 /// How long the bus may take to let us go, and the kernel to take our rules back.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Why the service ended though nobody asked it to.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration cannot be used.
+    #[error(transparent)]
     Config(config::Error),
     /// There is no bus, or it let us go.
+    #[error("the system bus cannot be used: {0}")]
     Bus(zbus::Error),
     /// The name is another's.
+    #[error("{NAME} has an owner already: is the service running?")]
     NameTaken,
     /// A thread or a file descriptor could not be had.
+    #[error("the system has no resources left to start: {0}")]
     System(io::Error),
 }
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Config(error) => write!(f, "{error}"),
-            Self::Bus(error) => write!(f, "the system bus cannot be used: {error}"),
-            Self::NameTaken => write!(f, "{NAME} has an owner already: is the service running?"),
-            Self::System(error) => write!(f, "the system has no resources left to start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl From<zbus::Error> for Error {
     fn from(error: zbus::Error) -> Self {
@@ -72,9 +74,21 @@ impl From<zbus::Error> for Error {
 /// Where the configuration cannot be used, or the bus is not there, or goes away.
 pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let config = Config::load(path.as_deref()).map_err(Error::Config)?;
-    let state = Arc::new(State::new(config.max_events, setup(&config), rule_set(&config)));
+    let node = rustix::system::uname();
+    let store = Arc::new(Store::new(config.history, config.max_events, node.nodename().to_bytes()));
+    let source = Arc::new(Status::default());
+    let seen = Arc::new(Queue::new(pipeline::MAX_SEEN, pipeline::MAX_SEEN_BYTES));
+    let state = Arc::new(State::new(
+        store,
+        source,
+        Arc::new(Keeper::new(rule_set(&config))),
+        Arc::new(Accounts::default()),
+        sock_diag(),
+        seen,
+        setup(&config),
+    ));
     let connection = zbus::connection::Builder::system()
-        .serve_at(PATH, Audit::new(state.clone()))
+        .serve_at(PATH, dbus::interface(state.clone()))
         .name(NAME)
         .allow_name_replacements(false)
         .replace_existing_names(false)
@@ -82,8 +96,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         .await?;
     info!("{NAME} {} is on the bus", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
-    let mut service = Service { path, config, state, pipeline: None, tasks: Vec::new() };
-    service.start(&connection).await?;
+    let mut service = Service::start(path, config, state, &connection).await?;
     tokio::pin!(shutdown);
     let result = loop {
         tokio::select! {
@@ -109,25 +122,50 @@ struct Service {
     path: Option<PathBuf>,
     config: Config,
     state: Arc<State>,
+    sink: Sink,
     pipeline: Option<Pipeline>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Service {
-    async fn start(&mut self, connection: &Connection) -> Result<(), Error> {
-        let state = &self.state;
-        let pipeline = Pipeline::start(&self.config, state).map_err(Error::System)?;
-        self.pipeline = Some(pipeline);
-        let interface = connection.object_server().interface::<_, Audit>(PATH).await?;
-        self.tasks = vec![
-            tokio::spawn(tasks::send_signals(state.clone(), interface.clone())),
-            tokio::spawn(tasks::tell_changes(state.clone(), interface)),
-            tokio::spawn(tasks::verify_rules(state.clone())),
-            tokio::spawn(tasks::sweep(state.clone())),
-            tokio::spawn(tasks::feed_watchdog(state.clone(), connection.clone())),
+    async fn start(
+        path: Option<PathBuf>,
+        config: Config,
+        state: Arc<State>,
+        connection: &Connection,
+    ) -> Result<Self, Error> {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let visitor = {
+            let (store, seen, waiting) = (state.store.clone(), state.seen.clone(), waiting.clone());
+            Visitor::start(move |visits| pipeline::visited(&store, &seen, &waiting, visits)).map_err(Error::System)?
+        };
+        let sink = Sink {
+            store: state.store.clone(),
+            source: state.source.clone(),
+            visitor: Arc::new(visitor),
+            waiting,
+            rules_touched: Arc::new(Notifier::new()),
+            heartbeat: Arc::default(),
+            state: state.clone(),
+        };
+        let pipeline = Pipeline::start(&config, sink.clone()).map_err(Error::System)?;
+        let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
+        let signals = Arc::new(AtomicU64::new(0));
+        let parts = {
+            let (reader, visitor, signals) = (sink.heartbeat.clone(), sink.visitor.clone(), signals.clone());
+            move || [reader.load(Ordering::Relaxed), visitor.heartbeat(), signals.load(Ordering::Relaxed)]
+        };
+        let tell = |told: dbus::Told| notify(&[NotifyState::Status(&status(told))]);
+        let tasks = vec![
+            tokio::spawn(dbus::send_signals(state.clone(), emitter.clone(), signals)),
+            tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),
+            tokio::spawn(tasks::verify_rules(state.clone(), sink.rules_touched.clone())),
+            tokio::spawn(tasks::expire(state.clone())),
+            tokio::spawn(tasks::feed_watchdog(connection.clone(), parts)),
         ];
-        self.load_rules().await;
-        Ok(())
+        let service = Self { path, config, state, sink, pipeline: Some(pipeline), tasks };
+        service.load_rules().await;
+        Ok(service)
     }
 
     async fn load_rules(&self) {
@@ -141,9 +179,10 @@ impl Service {
                 "our audit rules could not be loaded: {error}. Without them no event arrives; \
                  'opensnitch-auditctl diagnose' says what to do"
             ),
-            Err(_) => error!("loading the audit rules panicked"),
+            // The service is stopping.
+            Err(_) => {}
         }
-        self.state.changed.notify(usize::MAX);
+        self.state.rules_changed.notify(usize::MAX);
     }
 
     /// Takes a new configuration; a bad one changes nothing.
@@ -157,20 +196,19 @@ impl Service {
         };
         let old = std::mem::replace(&mut self.config, config);
         let config = &self.config;
-        self.state.cache().set_max_events(config.max_events);
+        self.state.store.set_limits(config.history, config.max_events);
         self.state.set_setup(setup(config));
         let reads = |config: &Config| (config.socket.clone(), config.key.clone(), config.keep_raw);
         if reads(&old) != reads(config) {
             if let Some(pipeline) = self.pipeline.take() {
                 spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            match Pipeline::start(config, &self.state) {
+            match Pipeline::start(config, self.sink.clone()) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
         }
-        let rules =
-            |config: &Config| (config.manage_rules, config.key.clone(), config.local, config.execve, config.sends);
+        let rules = |config: &Config| (config.manage_rules, config.key.clone(), scope(config));
         if rules(&old) != rules(config) {
             let (state, set) = (self.state.clone(), rule_set(config));
             if let Ok(Err(error)) = spawn_blocking(move || state.keeper.replace(set)).await {
@@ -179,7 +217,7 @@ impl Service {
                 self.load_rules().await;
             }
         }
-        self.state.changed.notify(usize::MAX);
+        self.state.rules_changed.notify(usize::MAX);
         info!("the configuration was read again");
     }
 
@@ -213,20 +251,52 @@ async fn farewell(connection: Connection) {
 fn setup(config: &Config) -> Setup {
     Setup {
         limits: Limits { per_second: config.signals_per_second, coalesce: config.coalesce },
-        key: config.key.to_string(),
+        key: config.key.as_str().to_owned(),
         manages_rules: config.manage_rules,
-        watches_sends: config.sends,
-        sockets: match &config.socket {
-            Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
-            Socket::Path(path) => vec![path.clone()],
-        },
+        sends: config.sends,
+        sockets: sockets(config),
     }
+}
+
+/// Where auditd's socket is looked for.
+fn sockets(config: &Config) -> Vec<PathBuf> {
+    match &config.socket {
+        Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
+        Socket::Path(path) => vec![path.clone()],
+    }
+}
+
+const fn scope(config: &Config) -> Scope {
+    Scope { local: config.local, execve: config.execve, sends: config.sends }
 }
 
 /// The rules that this machine needs; `None` for one whose system calls we do not know.
 fn rule_set(config: &Config) -> Option<RuleSet> {
-    let scope = Scope { local: config.local, execve: config.execve, sends: config.sends };
-    Some(RuleSet::wanted(running_machine()?, config.key.clone(), scope, std::process::id()))
+    Some(RuleSet::wanted(running_machine()?, config.key.clone(), scope(config), std::process::id()))
+}
+
+/// The way to the kernel's sockets: passed by systemd, else opened in the service's own network namespace.
+fn sock_diag() -> Option<SockDiag> {
+    let opened = match passed(PASSED_AS) {
+        Some(fd) => SockDiag::from_fd(fd),
+        None => SockDiag::open(),
+    };
+    let failed =
+        |error: &_| warn!("the kernel does not tell whose sockets are: {error}. Owners are answered from the history");
+    opened.inspect_err(failed).ok()
+}
+
+/// The file descriptor of that name, of those that systemd passed. Takes all of them: asked once.
+fn passed(name: &str) -> Option<OwnedFd> {
+    let passed = sd_listen_fds::get().inspect_err(|error| warn!("what systemd passed cannot be used: {error}")).ok()?;
+    passed.into_iter().find_map(|(named, fd)| (named.as_deref() == Some(name)).then(|| fd.into_std()))
+}
+
+/// What the service is doing, in one line.
+fn status(told: dbus::Told) -> String {
+    let connection = if told.source.is_empty() { "waiting for auditd" } else { "reading auditd's events" };
+    let rules = if told.rules_loaded { "our audit rules are loaded" } else { "our audit rules are not loaded" };
+    format!("{connection}; {rules}")
 }
 
 /// Tells systemd, where it is there to be told.

@@ -1,113 +1,126 @@
-//! The reader's thread, the visitor's thread, and the queues behind them.
+//! The reader's thread, and what becomes of events on their way to the bus.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing::{error, info, warn};
+use audit_records::{Assembler, AssemblyCounts, EventType, FramingCounts, RuleChange};
+use event_listener::Event as Notifier;
+use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::dbus::{Seen, State, realtime_us};
-use crate::event::{Assembler, Event, RuleChange};
-use crate::process::{Visitor, user_name};
+use crate::dbus::State;
+use crate::process::{Request, Visit, Visitor, program_id};
 use crate::queue::Queue;
-use crate::statistics::Counter;
-use crate::stream::{Audisp, Happening, Stop};
+use crate::source::{Audisp, Happening, Status, Stop};
+use crate::store::{Row, Store, Whose};
+use crate::text::text;
 
-/// Events that wait for a visit to `/proc`: a second of the most that auditd carries.
-const MAX_QUEUED: usize = 16 * 1024;
+/// Signals that wait to be sent: a second of the most that auditd carries.
+pub(super) const MAX_SEEN: usize = 16 * 1024;
 
-/// What they may hold together, in bytes: events of execve can be long.
-const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
+/// What they may hold together, in bytes.
+pub(super) const MAX_SEEN_BYTES: usize = 16 * 1024 * 1024;
+
+/// What may wait for a visit to `/proc`, in bytes; beside the visitor's own bound in events.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// How often a reader with nothing to read says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// What the reader fills.
+#[derive(Clone, Debug)]
+pub(super) struct Sink {
+    pub(super) store: Arc<Store>,
+    pub(super) source: Arc<Status>,
+    pub(super) visitor: Arc<Visitor<Row>>,
+    /// What waits for the visitor, in bytes.
+    pub(super) waiting: Arc<AtomicUsize>,
+    /// Notified when the stream says that somebody changed a rule of ours, and when auditd is back, whose start flushes them.
+    pub(super) rules_touched: Arc<Notifier>,
+    /// Grows as long as the reader lives.
+    pub(super) heartbeat: Arc<AtomicU64>,
+    /// Has the clock.
+    pub(super) state: Arc<State>,
+}
+
 /// Reads until it is stopped.
 pub(super) struct Pipeline {
     stop: Stop,
-    read: Arc<Queue<Seen>>,
     reader: JoinHandle<()>,
 }
 
 impl Pipeline {
-    pub(super) fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
-        let (audisp, stop) = Audisp::new(state.setup().sockets)?;
-        let read = Arc::new(Queue::new(MAX_QUEUED, MAX_QUEUED_BYTES));
+    pub(super) fn start(config: &Config, sink: Sink) -> io::Result<Self> {
+        let (audisp, stop) = Audisp::new(super::sockets(config))?;
         let reader = Reader {
             audisp,
             assembler: Assembler::new(config.key.as_str(), config.keep_raw),
-            state: state.clone(),
-            read: read.clone(),
-            rule_changes: 0,
+            sink,
+            framing: FramingCounts::default(),
+            assembly: AssemblyCounts::default(),
             blamed: None,
             absent: false,
-            before: Before::of(state),
         };
-        let visit = {
-            let (state, read) = (state.clone(), read.clone());
-            move || visit(&state, &read)
-        };
-        // Nobody waits for the visitor's end: it may hang in a name service.
-        thread::Builder::new().name("visitor".to_owned()).spawn(visit)?;
         let reader = thread::Builder::new().name("reader".to_owned()).spawn(move || reader.run())?;
-        Ok(Self { stop, read, reader })
+        Ok(Self { stop, reader })
     }
 
     pub(super) fn stop(self) {
         self.stop.stop();
-        if self.reader.join().is_err() {
-            error!("the reader had panicked");
-        }
-        self.read.close();
+        // A reader that panicked took the service with it.
+        let _ = self.reader.join();
     }
 }
 
-/// Reads the stream into the cache.
+/// What the visitor found: tells the store, and passes the events on.
+pub(super) fn visited(store: &Store, seen: &Queue<Row>, waiting: &AtomicUsize, visits: Vec<(Row, Visit)>) {
+    let rows = visits.into_iter().map(|(mut row, visit)| {
+        let whose = match visit {
+            Visit::Found(process) => Whose::Process(process),
+            Visit::Gone { at_ms, parents } => Whose::Gone { at_ms, parents },
+            Visit::Foreign => Whose::Nothing,
+        };
+        let is_known = match (&row.whose, &whose) {
+            (Whose::Process(known), Whose::Process(found)) => Arc::ptr_eq(known, found),
+            _ => false,
+        };
+        if let Some(pid) = row.origin.pid
+            && !is_known
+        {
+            // Of a process that was known, there is something new: since this event it runs another program, say.
+            let since = if matches!(row.whose, Whose::Process(_)) { row.sequence } else { u64::MAX };
+            store.attach(pid, since, &whose);
+        }
+        row.whose = whose;
+        let bytes = row.size();
+        waiting.fetch_sub(bytes, Ordering::Relaxed);
+        (row, bytes)
+    });
+    store.statistics.signals_lost.add(seen.push(rows));
+}
+
+/// Reads the stream into the store.
 struct Reader {
     audisp: Audisp,
     assembler: Assembler,
-    state: Arc<State>,
-    read: Arc<Queue<Seen>>,
-    /// How many changes of our rules were told.
-    rule_changes: u64,
-    /// The process that was last named for removing one.
+    sink: Sink,
+    /// As counted when last looked.
+    framing: FramingCounts,
+    assembly: AssemblyCounts,
+    /// The process that was last named for removing a rule.
     blamed: Option<u32>,
     /// It was told that auditd is not there.
     absent: bool,
-    before: Before,
-}
-
-/// What an earlier reader of this run had counted: a new configuration starts another one.
-struct Before([(Counter, u64); 10]);
-
-impl Before {
-    fn of(state: &State) -> Self {
-        Self(
-            [
-                Counter::LinesRead,
-                Counter::LinesMalformed,
-                Counter::LinesTorn,
-                Counter::RecordsParsed,
-                Counter::RecordsLate,
-                Counter::RecordsCut,
-                Counter::EventsAssembled,
-                Counter::EventsIncomplete,
-                Counter::EventsMatched,
-                Counter::SerialGaps,
-            ]
-            .map(|counter| (counter, state.statistics.get(counter))),
-        )
-    }
 }
 
 impl Reader {
     fn run(mut self) {
         loop {
-            self.state.heartbeat.fetch_add(1, Ordering::Relaxed);
-            let deadline = self.assembler.deadline().map(|deadline| deadline.saturating_sub(self.state.now()));
+            self.sink.heartbeat.fetch_add(1, Ordering::Relaxed);
+            let deadline = self.assembler.deadline().map(|deadline| deadline.saturating_sub(self.now()));
             let limit = deadline.map_or(HEARTBEAT, |deadline| deadline.min(HEARTBEAT));
             let happening = match self.audisp.wait(Some(limit)) {
                 Ok(happening) => happening,
@@ -118,7 +131,7 @@ impl Reader {
                 }
             };
             if matches!(happening, Happening::Stopped) {
-                self.state.disconnected();
+                self.sink.source.disconnected(self.sink.store.statistics.lines_read.get());
                 return;
             }
             self.tell(&happening);
@@ -126,34 +139,63 @@ impl Reader {
         }
     }
 
+    fn now(&self) -> Duration {
+        self.sink.state.now()
+    }
+
     fn take_lines(&mut self) {
-        let Self { audisp, assembler, state, read, .. } = self;
-        let now = state.now();
-        let mut keep = |event| keep(event, now, state, read);
+        let now = self.now();
+        let Self { audisp, assembler, sink, .. } = self;
+        let store = &sink.store;
+        let seen_us = realtime_us();
+        let mut rows = Vec::new();
+        let (mut bytes, mut lost) = (sink.waiting.load(Ordering::Relaxed), 0);
+        let mut keep = |event: audit_records::Event<'_>| {
+            let row = store.insert(&event, now, seen_us);
+            if bytes + row.size() <= MAX_WAITING_BYTES {
+                bytes += row.size();
+                rows.push((request(&row), row));
+            } else {
+                lost += 1;
+            }
+        };
         while let Some(line) = audisp.line() {
             assembler.push(line, now, &mut keep);
         }
         assembler.expire(now, &mut keep);
-        let (stream, events) = (self.audisp.counts(), self.assembler.counts());
-        let counts = [
-            stream.lines,
-            stream.oversized + events.malformed,
-            stream.torn,
-            events.parsed,
-            events.late,
-            events.cut,
-            events.assembled,
-            events.incomplete,
-            events.matched,
-            events.serial_gaps,
-        ];
-        for ((counter, before), count) in self.before.0.into_iter().zip(counts) {
-            self.state.statistics.set(counter, before + count);
+        if !rows.is_empty() {
+            let size = |rows: &[(Request, Row)]| rows.iter().map(|(_, row)| row.size()).sum();
+            sink.waiting.fetch_add(size(&rows), Ordering::Relaxed);
+            let refused = sink.visitor.push(rows);
+            sink.waiting.fetch_sub(size(&refused), Ordering::Relaxed);
+            lost += refused.len() as u64;
         }
-        if events.rule_changes > self.rule_changes {
-            self.rule_changes = events.rule_changes;
-            self.state.rules_touched.notify(usize::MAX);
+        store.statistics.visits_lost.add(lost);
+        store.statistics.signals_lost.add(lost);
+        self.count();
+    }
+
+    /// Adds what was counted since the last time.
+    fn count(&mut self) {
+        let statistics = &self.sink.store.statistics;
+        let (framing, assembly) = (self.audisp.counts(), self.assembler.counts());
+        let (before, was) = (self.framing, self.assembly);
+        statistics.lines_read.add(framing.lines - before.lines);
+        statistics.lines_torn.add(framing.torn - before.torn);
+        let malformed = framing.oversized - before.oversized + assembly.malformed - was.malformed;
+        statistics.lines_malformed.add(malformed);
+        statistics.records_parsed.add(assembly.parsed - was.parsed);
+        statistics.records_late.add(assembly.late - was.late);
+        statistics.records_cut.add(assembly.cut - was.cut);
+        statistics.events_assembled.add(assembly.assembled - was.assembled);
+        statistics.events_incomplete.add(assembly.incomplete - was.incomplete);
+        statistics.events_matched.add(assembly.matched - was.matched);
+        statistics.serial_gaps.add(assembly.serial_gaps - was.serial_gaps);
+        if assembly.rule_changes > was.rule_changes {
+            self.sink.rules_touched.notify(usize::MAX);
         }
+        (self.framing, self.assembly) = (framing, assembly);
+        self.sink.source.set_newline_less(self.audisp.is_newline_less());
         if let Some(change) = self.assembler.take_rule_change() {
             self.blame(&change);
         }
@@ -168,26 +210,30 @@ impl Reader {
             return;
         }
         self.blamed = subject.pid;
-        let exe = subject.exe.as_deref().map_or("unknown".to_owned(), |exe| crate::dbus::wire::text(exe).0);
+        let exe = subject.exe.as_deref().map_or("unknown".to_owned(), |exe| text(exe).0);
         warn!(auid = subject.auid, pid = subject.pid, exe, "somebody removed an audit rule of ours");
     }
 
     fn tell(&mut self, happening: &Happening) {
+        let Sink { store, source, rules_touched, .. } = &self.sink;
+        let lines = store.statistics.lines_read.get();
         match happening {
             Happening::Connected(socket) => {
                 info!(socket = %socket.display(), "connected to auditd");
                 self.absent = false;
-                self.state.connected();
+                store.statistics.reconnects.set(source.connected(lines));
+                // Debian's auditd flushes all rules when it starts.
+                rules_touched.notify(usize::MAX);
             }
             Happening::Disconnected(reason) => {
                 match reason {
                     Ok(()) => warn!("auditd closed the connection; waiting for it to come back"),
                     Err(error) => warn!(%error, "the connection to auditd broke; waiting for it to come back"),
                 }
-                self.state.disconnected();
+                source.disconnected(lines);
             }
             Happening::Unreachable(refused) => {
-                self.state.refused(refused.iter().map(|(socket, error)| (socket.clone(), error.kind())).collect());
+                source.refused(refused.iter().map(|(socket, error)| (socket.clone(), error.kind())).collect());
                 // A restart of auditd has both: it makes no difference whether its socket is there while nobody listens.
                 let is_absent =
                     |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
@@ -199,7 +245,7 @@ impl Reader {
                     refused.iter().map(|(socket, error)| format!("{}: {error}", socket.display())).collect();
                 warn!(
                     "no connection to auditd ({}). Check that auditd runs and that its af_unix plugin is active \
-                     (/etc/audit/plugins.d/af_unix.conf: active = yes, then restart auditd). Trying on",
+                     (/etc/audit/plugins.d/af_unix.conf: active = yes, then restart auditd). Retrying",
                     reasons.join("; ")
                 );
             }
@@ -208,32 +254,25 @@ impl Reader {
     }
 }
 
-fn keep(event: Event, now: Duration, state: &State, read: &Queue<Seen>) {
-    let event = Arc::new(event);
-    let last_seen_us = realtime_us();
-    let sequence = state.cache().insert(event.clone(), now, last_seen_us);
-    let seen = Seen { event, process: None, sequence, last_seen_us };
-    let bytes = seen.size();
-    if read.push(seen, bytes).is_err() {
-        state.statistics.add(Counter::SignalsLost, 1);
+/// What to ask about the process of a new row.
+fn request(row: &Row) -> Request {
+    let who = row.origin.who();
+    let args = row.extra.as_deref().and_then(|extra| extra.args.as_ref());
+    Request {
+        // No process has pid 0, and nobody is found.
+        pid: row.origin.pid.unwrap_or(0),
+        ppid: who.ppid(),
+        uid: row.origin.uid,
+        event_ms: row.id.milliseconds,
+        title_is_whole: args.is_some_and(|args| args.whole),
+        program: who.exe().map(|exe| program_id(&exe)),
+        starts_program: row.event_type == Some(EventType::Execve) && row.success == Some(true),
+        other_machine: !row.origin.is_local,
     }
 }
 
-/// Finds out about the processes, away from the reader.
-fn visit(state: &State, read: &Queue<Seen>) {
-    let mut visitor = Visitor::default();
-    while let Some(mut seen) = read.pop_blocking() {
-        seen.process = visitor.visit(&seen.event);
-        if let (Some(pid), Some(process)) = (seen.event.subject.pid, &seen.process) {
-            state.cache().attach(pid, process);
-        }
-        // Asked here, where waiting for a name service is nobody's harm: then it is known when a row needs it.
-        if let (Some(auid), None) = (seen.event.subject.auid, &seen.event.subject.auid_name) {
-            let _ = user_name(auid);
-        }
-        let bytes = seen.size();
-        if state.seen.push(seen, bytes).is_err() {
-            state.statistics.add(Counter::SignalsLost, 1);
-        }
-    }
+/// Now, in microseconds since the epoch.
+fn realtime_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_micros().try_into().unwrap_or(u64::MAX)
 }

@@ -42,6 +42,7 @@ pub struct SockDiag {
     socket: Mutex<netlink::Socket>,
     /// `/proc/…/net` of the same namespace.
     net: PathBuf,
+    sees_machine: bool,
 }
 
 impl SockDiag {
@@ -50,7 +51,11 @@ impl SockDiag {
     /// # Errors
     /// Where the kernel has no sock_diag, or refuses it.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self::new(netlink::Socket::open(netlink::Family::SockDiag)?, "/proc/thread-self/net".into()))
+        Ok(Self::new(
+            netlink::Socket::open(netlink::Family::SockDiag)?,
+            "/proc/thread-self/net".into(),
+            is_machines_own(),
+        ))
     }
 
     /// Looks at the network namespace of a socket that systemd made (`ListenNetlink=inet-diag 0`) and passed as
@@ -59,11 +64,18 @@ impl SockDiag {
     /// # Errors
     /// Where it is no such socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
-        Ok(Self::new(netlink::Socket::from_fd(fd, netlink::Family::SockDiag)?, "/proc/1/net".into()))
+        Ok(Self::new(netlink::Socket::from_fd(fd, netlink::Family::SockDiag)?, "/proc/1/net".into(), true))
     }
 
-    fn new(socket: netlink::Socket, net: PathBuf) -> Self {
-        Self { socket: Mutex::new(socket), net }
+    fn new(socket: netlink::Socket, net: PathBuf, sees_machine: bool) -> Self {
+        Self { socket: Mutex::new(socket), net, sees_machine }
+    }
+
+    /// Whether it looks at the machine's own network namespace, as far as can be told. A service with a private network
+    /// that was passed no socket does not, and finds nothing.
+    #[must_use]
+    pub const fn sees_machine(&self) -> bool {
+        self.sees_machine
     }
 
     /// The sockets that this connection can belong to, the likeliest first.
@@ -218,6 +230,15 @@ impl Query<'_> {
             })?;
         }
         Ok(entries)
+    }
+}
+
+/// Whether the calling thread's network namespace is that of the first process.
+fn is_machines_own() -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    match (namespace("thread-self"), namespace("1")) {
+        (Some(ours), Some(first)) => ours == first,
+        _ => true,
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! The kernel does not tell; the links in `/proc/PID/fd` do. So the search begins where it will mostly end: with the
 //! **candidates**, the processes that the caller saw using the connection, or making a socket. A socket is shared by
-//! forking, so the **relatives** of a holder are looked at next: its parent and its children, and those of each
+//! forking, so the **relatives** of a holder are looked at next: its parent, children and siblings, and those of each
 //! relative that turns out to be a holder. All other processes are looked at only where no candidate holds it.
 //!
-//! Not found are: a holder that got the socket over a unix socket while a candidate still holds it; a holder whose
-//! parent and children do not hold it; a thread with descriptors of its own.
+//! Not found are: a holder that got the socket over a unix socket while a candidate still holds it; a holder none of
+//! whose relatives holds it; a thread with descriptors of its own.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ const CANDIDATES_MAX: usize = 64;
 
 /// Relatives that are looked at: a server forks hundreds.
 const RELATIVES_MAX: usize = 256;
+
+/// Siblings that are looked at; each costs some microseconds.
+const SIBLINGS_MAX: usize = 64;
 
 /// Threads of one process whose children are looked for. Mostly the first thread forks.
 const THREADS_MAX: usize = 16;
@@ -94,6 +97,15 @@ pub fn holders(sockets: &[Socket], candidates: &[Candidate]) -> Result<Option<Ho
         None if is_over => Err(Error::GaveUp { looked_at: search.looked_at }),
         None => Ok(None),
     }
+}
+
+/// The children of this parent, unless it has so many that they are no family: init's, a session manager's.
+fn siblings(parent: u32) -> Vec<u32> {
+    let children = Process::open(parent).and_then(|process| {
+        let stat = process.stat()?;
+        Some(process.children(stat.threads, THREADS_MAX))
+    });
+    children.filter(|children| children.len() <= SIBLINGS_MAX).unwrap_or_default()
 }
 
 struct Search<'a> {
@@ -188,9 +200,13 @@ impl<'a> Search<'a> {
         while let Some((_, found)) = self.found.get(next) {
             next += 1;
             let hint = Hint { descriptor: Some(found.descriptor), others: RELATIVES_DESCRIPTORS_MAX };
-            let relatives =
-                [found.stat.parent].into_iter().chain(found.process.children(found.stat.threads, THREADS_MAX));
-            for pid in relatives.collect::<Vec<_>>() {
+            // What was inherited by two has the same number in both.
+            let of_sibling = Hint { others: 0, ..hint };
+            let parent = found.stat.parent;
+            let children = found.process.children(found.stat.threads, THREADS_MAX);
+            let relatives = [parent].into_iter().chain(children).map(|pid| (pid, hint));
+            let siblings = siblings(parent).into_iter().map(|pid| (pid, of_sibling));
+            for (pid, hint) in relatives.chain(siblings).collect::<Vec<_>>() {
                 if left == 0 || self.is_over() {
                     return;
                 }

@@ -222,7 +222,7 @@ mod tests {
         let us = Process::open(pid).unwrap();
         let stat = us.stat().unwrap();
         assert_eq!(stat.parent, std::os::unix::process::parent_id());
-        assert!(crate::process::is_running(pid, Some(stat.start_time_us)), "the same as events have");
+        assert_eq!(crate::process::look(pid).unwrap().start_time_us, stat.start_time_us, "the same as events have");
         let everybody = everybody(usize::MAX);
         assert!(everybody.contains(&pid) && everybody.contains(&1));
         assert_eq!(super::everybody(3).len(), 3);

@@ -1,5 +1,6 @@
 //! The service as its users meet it: real programs, a real bus, and in auditd's place a socket.
 
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 
 mod answers;
 mod bounds;
+mod connections;
 mod contract;
 mod diagnose;
 mod events;
@@ -19,7 +21,6 @@ mod layers;
 mod lifecycle;
 mod polkit;
 mod processes;
-mod properties;
 mod service;
 mod signals;
 mod stream;

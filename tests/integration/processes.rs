@@ -137,7 +137,8 @@ fn a_pid_that_comes_again_is_another_process() {
     for records in [Records::connect(1), Records::connect(2), Records::socket()] {
         world.auditd.send(records.pid(pid).text());
     }
-    let of_pid = || root.find(&[("Pid", "u", &pid.to_string())]).unwrap().0;
+    // The newest of each process and type.
+    let of_pid = || root.events().into_iter().filter(|row| row["Pid"] == pid).collect::<Vec<_>>();
     let rows = eventually("both events of the old process", || {
         let rows = of_pid();
         (rows.len() == 2 && rows.iter().all(|row| row.get("StartTime").is_some())).then_some(rows)
@@ -145,14 +146,18 @@ fn a_pid_that_comes_again_is_another_process() {
     assert_eq!((&rows[1]["EventType"], &rows[1]["Count"]), (&json!("connect"), &json!(2)));
     let old_start = rows[0]["StartTime"].as_u64().unwrap();
     drop(old);
+    // No pid comes again at once: the kernel goes through all others first.
+    sleep(Duration::from_millis(300));
     let new = Process::start_with(pid);
     world.auditd.send(Records::connect(3).pid(pid).text());
-    let rows = eventually("the new process alone", || {
+    let rows = eventually("the new process beside the old one", || {
         let rows = of_pid();
-        (rows.len() == 1 && rows[0]["StartTime"] == new.start_time()).then_some(rows)
+        (rows.len() == 3 && rows[0]["StartTime"] == new.start_time()).then_some(rows)
     });
     assert!(new.start_time() > old_start);
     assert_eq!((&rows[0]["DstPort"], &rows[0]["Count"]), (&json!(3), &json!(1)), "nothing of the old one's");
+    assert_eq!((&rows[0]["Running"], &rows[2]["Running"]), (&json!(true), &json!(false)));
+    assert_eq!((&rows[2]["StartTime"], &rows[2]["Count"]), (&json!(old_start), &json!(2)));
 }
 
 #[test]
@@ -170,9 +175,9 @@ fn a_pid_that_comes_again_is_another_process_than_one_nobody_saw_alive() {
     sleep(Duration::from_millis(300));
     let new = Process::start_with(pid);
     world.auditd.send(Records::connect(1).pid(pid).text());
-    eventually("the new process alone", || {
+    eventually("the new process beside the old one", || {
         let rows = root.find(&[("Pid", "u", &pid.to_string())]).unwrap().0;
-        (rows.len() == 1 && rows[0]["StartTime"] == new.start_time()).then_some(())
+        (rows.len() == 2 && rows[0]["StartTime"] == new.start_time() && rows[1]["Running"] == false).then_some(())
     });
 }
 
@@ -187,7 +192,9 @@ fn a_late_event_is_not_the_new_processs() {
     let event = root.wait_for_event_of(new.pid());
     sleep(Duration::from_millis(200));
     assert_eq!(root.event_of(new.pid()).unwrap(), event);
-    for unknown in ["StartTime", "CGroup", "Args", "Running"] {
+    for unknown in ["StartTime", "CGroup", "Args"] {
         assert!(event.get(unknown).is_none(), "{unknown}");
     }
+    // Its process had ended before this one began.
+    assert_eq!(event["Running"], false);
 }

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, FakeAuditd, PrivateBus, Records, User, World, available};
+use crate::support::{Daemon, FakeAuditd, PrivateBus, Records, User, World, available, eventually};
 
 #[test]
 fn the_service_comes_back_as_often_as_auditd_does() {
@@ -92,11 +92,10 @@ fn binary(line: &str, payload: usize) -> Vec<u8> {
 fn events_arrive_however_this_auditd_writes() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();
-    let table: [(&str, Write); 6] = [
+    let table: [(&str, Write); 5] = [
         ("a newline behind each", |line| format!("{line}\n").into()),
-        ("nothing between", |line| line.into()),
+        ("carriage return and newline", |line| format!("{line}\r\n").into()),
         ("node names", |line| format!("node=vm {line}\n").into()),
-        ("node names and nothing between", |line| format!("node=vm {line}").into()),
         ("binary, exact", |line| binary(line, 0)),
         ("binary, fixed", |line| binary(line, 8970)),
     ];
@@ -122,13 +121,38 @@ fn events_arrive_however_this_auditd_writes() {
 fn a_torn_line_is_counted_and_costs_nothing_but_itself() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();
-    let (before, torn, after) = (Records::connect(1), Records::connect(2), Records::connect(3));
+    let (before, torn, joined, after) =
+        (Records::connect(1), Records::connect(2), Records::connect(3), Records::connect(4));
     let cut = &torn.lines()[0][..100];
-    world.auditd.send(format!("{}{cut}{}", before.text(), after.text()));
+    // A record that begins inside a line may be anybody's text: the whole line goes, with the first record of another.
+    world.auditd.send(format!("{}{cut}{}{}", before.text(), joined.text(), after.text()));
     root.wait_for_event_of(before.pid);
     root.wait_for_event_of(after.pid);
-    assert!(root.event_of(torn.pid).is_err());
+    for pid in [torn.pid, joined.pid] {
+        assert!(root.event_of(pid).is_err());
+    }
     assert_eq!((root.counter("LinesTorn"), root.counter("LinesMalformed")), (1, 0));
+}
+
+#[test]
+fn a_stream_without_newlines_is_not_read() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let records: Vec<Records> = (0..20).map(Records::connect).collect();
+    let text: String = records.iter().flat_map(Records::lines).collect();
+    world.auditd.send(text);
+    // It cannot be told from one that somebody forged.
+    eventually("a finding", || {
+        let findings = root.call("Diagnose", &[]).ok()?.to_string();
+        findings.contains("newline").then_some(())
+    });
+    assert_eq!(root.counter("EventsMatched"), 0);
+    // Another auditd is another stream.
+    world.auditd.hang_up();
+    world.auditd.accept();
+    let next = Records::connect(1);
+    world.auditd.send(next.text());
+    root.wait_for_event_of(next.pid);
 }
 
 #[test]

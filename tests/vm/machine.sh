@@ -6,7 +6,7 @@
 # What a small server has, what our package depends on, and what the checks ask questions with.
 packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
 packages+=,dbus,dbus-broker,polkitd,auditd
-packages+=,jq,libglib2.0-bin
+packages+=,jq,libglib2.0-bin,nftables
 
 suite_of() {
   case $1 in
@@ -16,22 +16,20 @@ suite_of() {
   esac
 }
 
-# need PROGRAM PACKAGE: installs the package where the program is missing.
-need() {
-  command -v "$1" >/dev/null && return
-  echo "installing $2" >&2
-  apt-get update -q >&2
-  apt-get install -y --no-install-recommends "$2" >&2
+# base_image MACHINE: the folder of its image: disk.img, vmlinuz and initrd.img. Its name carries a hash of what makes it:
+# a change to this file, or to a unit it installs, makes another.
+base_image() {
+  local hash
+  hash=$(cat "$here/machine.sh" "$here/guest/vm-checks.service" "$here/guest/vm-journal.service" | sha256sum | cut -c1-12)
+  echo "$store/base/$1-$hash"
 }
 
-# base_image MACHINE: makes disk.img, vmlinuz and initrd.img in the machine's base folder, and names it in $base.
-# The folder carries a hash of what makes it: a change to this file, or to the unit it installs, makes another.
-base_image() {
-  local suite hash root
+# make_base_image MACHINE: unless it is there from an earlier run.
+make_base_image() {
+  local suite base root
   suite=$(suite_of "$1")
-  hash=$(cat "$here/machine.sh" "$here/guest/vm-checks.service" "$here/guest/vm-journal.service" | sha256sum | cut -c1-12)
-  base=$store/base/$1-$hash
-  [ -e "$base/done" ] && return
+  base=$(base_image "$1")
+  [ ! -e "$base/done" ] || return 0
   [ "$(id -u)" = 0 ] || { echo "making a machine's image needs root" >&2; return 1; }
   rm -rf "$store/base/$1-"*
   mkdir -p "$base"
@@ -74,7 +72,8 @@ job_disk() {
 # boot_machine MACHINE FOLDER: runs until the machine powers itself off; its results and its journal come out as files.
 # snapshot=on keeps every disk as it was, and lasts over the machine's own reboots.
 boot_machine() {
-  local folder=$2
+  local folder=$2 base
+  base=$(base_image "$1")
   : >"$folder/results"
   : >"$folder/journal.log"
   timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \

@@ -1,5 +1,9 @@
 //! Argument vectors, from EXECVE and from titles.
 
+use std::borrow::Cow;
+
+use memchr::memchr;
+
 use crate::record::{Fields, split_at};
 use crate::value::{Value, decimal};
 use crate::who::Bytes;
@@ -244,7 +248,9 @@ impl Joined {
         let start = self.bytes.len();
         let mut written = 0u64;
         for (at, piece) in pieces.iter().enumerate() {
-            let Some(text) = piece.value.strict_text().filter(|_| piece.chunk as usize == at) else {
+            // No argument holds a NUL: it would be two.
+            let is_next = |text: &Cow<'_, [u8]>| piece.chunk as usize == at && memchr(0, text).is_none();
+            let Some(text) = piece.value.strict_text().filter(is_next) else {
                 self.bytes.truncate(start);
                 return false;
             };
@@ -345,6 +351,7 @@ mod tests {
             (&["argc=2 a0=\"sh\" a1[0]=3031"], (Some(&["sh"]), false, false, true)),
             (&["argc=3 a0=\"sh\" a1[0]=3031", " a1[1]=32 a2=\"x\""], (Some(&["sh", "012", "x"]), true, false, false)),
             (&["argc=2 a0=\"sh\" a1=303"], (Some(&["sh"]), false, false, true)),
+            (&["argc=2 a0=\"sh\" a1=410042"], (Some(&["sh"]), false, false, true)),
             (&["argc=2 a0=\"sh\" a1=\"torn"], (Some(&["sh"]), false, false, true)),
             // The first record is lost, or one between.
             (&[" a3=\"x\""], (None, false, false, true)),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use memchr::memmem;
 
 use crate::args;
-use crate::event::{Event, Part, Records, RuleChange};
+use crate::event::{Event, Part, Records, RuleChange, Uringop};
 use crate::framing::MAX_LINE;
-use crate::record::{EventId, Kind, LastId, Record, field, last_key};
+use crate::record::{EventId, Kind, LastId, Record, field, first_field, last_key};
 use crate::serial::SerialGaps;
-use crate::tables::IO_URING_ENTER;
+use crate::tables::{EventType, IO_URING_ENTER};
 use crate::value::Value;
 use crate::who::{Bytes, Call, KEY_SEPARATOR, Subject, Who, auid_name};
 
@@ -77,10 +77,12 @@ pub struct Assembler {
     keep_raw: bool,
     last_id: LastId,
     /// The oldest first.
-    open: Vec<Open>,
+    #[expect(clippy::vec_box, reason = "each is moved from one list to the other and back")]
+    open: Vec<Box<Open>>,
     /// Where in `open` the last record went.
     current: usize,
-    spare: Vec<Open>,
+    #[expect(clippy::vec_box, reason = "as above")]
+    spare: Vec<Box<Open>>,
     recent: VecDeque<(EventId, Vec<u8>)>,
     /// Of all open events.
     bytes: usize,
@@ -98,6 +100,12 @@ struct Open {
     opened: Duration,
     text: Vec<u8>,
     parts: Vec<Part>,
+    state: State,
+}
+
+/// What an event's records told so far.
+#[derive(Debug, Default)]
+struct State {
     /// Bytes of its EXECVE and URINGOP records.
     repeated: usize,
     /// A SYSCALL is here.
@@ -115,53 +123,7 @@ struct Open {
     eoe: bool,
 }
 
-impl Open {
-    /// Adds a record, unless it tells that the event is somebody else's or is beyond a bound.
-    fn add(&mut self, record: &Record<'_>, key: &Key, keep_raw: bool) -> Added {
-        let (line, own_start, own_end) = record.places();
-        let own = line.get(own_start..own_end).unwrap_or_default();
-        let mut added = Added::default();
-        let mut kind = record.kind;
-        match kind {
-            Kind::Syscall if !self.syscall => {
-                self.syscall = true;
-                self.ours = key.is_last_of(own);
-                self.undecided = !self.ours && field(own, b"syscall").unsigned() == Some(IO_URING_ENTER);
-            }
-            Kind::Syscall => kind = Kind::Other,
-            Kind::Uringop => self.uringop = true,
-            Kind::ConfigChange if key.is_in_change(own) => {
-                self.rule_change = true;
-                added.is_rule_change = true;
-            }
-            // Of the files that took part the first one is the object itself.
-            Kind::Path if field(own, b"item").written() != b"0" => kind = Kind::Other,
-            _ => {}
-        }
-        if self.is_foreign() || (kind == Kind::Other && !keep_raw) {
-            return added;
-        }
-        let is_repeated = matches!(kind, Kind::Execve | Kind::Uringop);
-        added.is_cut = self.parts.len() >= MAX_RECORDS
-            || self.text.len() + line.len() >= MAX_EVENT_BYTES
-            || is_repeated && self.repeated + line.len() > MAX_REPEATED_BYTES;
-        if added.is_cut {
-            return added;
-        }
-        if is_repeated {
-            self.repeated += line.len();
-        }
-        if kind == Kind::Uringop && key.is_last_of(own) {
-            self.our_uringop = Some(self.parts.len());
-        }
-        let start = self.text.len();
-        self.text.extend_from_slice(line);
-        self.parts.push(Part { kind, body: start + own_start, own_end: start + own_end, end: start + line.len() });
-        self.text.push(b'\n');
-        added.bytes = line.len() + 1;
-        added
-    }
-
+impl State {
     const fn has_subject(&self) -> bool {
         self.syscall || self.uringop
     }
@@ -173,6 +135,54 @@ impl Open {
     /// Somebody else's for certain. What the kernel writes comes before SYSCALL where it could change that.
     const fn is_foreign(&self) -> bool {
         self.syscall && !self.is_ours() && !self.uringop && !self.rule_change && !self.undecided
+    }
+}
+
+impl Open {
+    /// Adds a record, unless it tells that the event is somebody else's or is beyond a bound.
+    fn add(&mut self, record: &Record<'_>, key: &Key, keep_raw: bool) -> Added {
+        let (line, own_start, own_end) = record.places();
+        let own = line.get(own_start..own_end).unwrap_or_default();
+        let mut added = Added::default();
+        let mut kind = record.kind;
+        match kind {
+            Kind::Syscall if !self.state.syscall => {
+                self.state.syscall = true;
+                self.state.ours = key.is_last_of(own);
+                self.state.undecided = !self.state.ours && field(own, b"syscall").unsigned() == Some(IO_URING_ENTER);
+            }
+            Kind::Syscall => kind = Kind::Other,
+            Kind::Uringop => self.state.uringop = true,
+            Kind::ConfigChange if key.is_in_change(own) => {
+                self.state.rule_change = true;
+                added.is_rule_change = true;
+            }
+            // Of the files that took part the first one is the object itself.
+            Kind::Path if first_field(own, b"item=").written() != b"0" => kind = Kind::Other,
+            _ => {}
+        }
+        if self.state.is_foreign() || (kind == Kind::Other && !keep_raw) {
+            return added;
+        }
+        let is_repeated = matches!(kind, Kind::Execve | Kind::Uringop);
+        added.is_cut = self.parts.len() >= MAX_RECORDS
+            || self.text.len() + line.len() >= MAX_EVENT_BYTES
+            || is_repeated && self.state.repeated + line.len() > MAX_REPEATED_BYTES;
+        if added.is_cut {
+            return added;
+        }
+        if is_repeated {
+            self.state.repeated += line.len();
+        }
+        if kind == Kind::Uringop && key.is_last_of(own) {
+            self.state.our_uringop = Some(self.parts.len());
+        }
+        let start = self.text.len();
+        self.text.extend_from_slice(line);
+        self.parts.push(Part { kind, body: start + own_start, own_end: start + own_end, end: start + line.len() });
+        self.text.push(b'\n');
+        added.bytes = line.len() + 1;
+        added
     }
 
     fn records(&self) -> Records<'_> {
@@ -277,11 +287,13 @@ impl Assembler {
     }
 
     fn find(&self, id: EventId, node: &[u8]) -> Option<usize> {
-        let is_it = |open: &Open| open.id == id && open.node == node;
-        if self.open.get(self.current).is_some_and(is_it) {
+        // Mostly nobody is named, and to compare nothing with nothing is a slow call.
+        let is_named = |open: &Open| !(open.node.is_empty() && node.is_empty());
+        let is_it = |open: &Open| open.id == id && (!is_named(open) || open.node == node);
+        if self.open.get(self.current).is_some_and(|open| is_it(open)) {
             return Some(self.current);
         }
-        self.open.iter().rposition(is_it)
+        self.open.iter().rposition(|open| is_it(open))
     }
 
     fn is_late(&self, id: EventId, node: &[u8]) -> bool {
@@ -304,28 +316,28 @@ impl Assembler {
     fn append(&mut self, at: usize, record: &Record<'_>) -> bool {
         let Self { key, keep_raw, open, bytes, counts, .. } = self;
         let Some(open) = open.get_mut(at) else { return false };
-        open.eoe |= record.kind == Kind::Eoe;
+        open.state.eoe |= record.kind == Kind::Eoe;
         let tells = !matches!(record.kind, Kind::Eoe | Kind::Other);
-        if (tells || *keep_raw) && !open.is_foreign() {
+        if (tells || *keep_raw) && !open.state.is_foreign() {
             let added = open.add(record, key, *keep_raw);
             *bytes += added.bytes;
             counts.cut += u64::from(added.is_cut);
             counts.rule_changes += u64::from(added.is_rule_change);
         }
         // A change that no system call made, as one of the kernel's own, has nothing else to wait for.
-        open.eoe && (open.has_subject() || open.rule_change)
+        open.state.eoe && (open.state.has_subject() || open.state.rule_change)
     }
 
     fn finish(&mut self, at: usize, out: &mut impl FnMut(Event<'_>)) {
         let mut open = self.open.remove(at);
         self.bytes -= open.text.len();
-        let is_whole = open.eoe && open.has_subject();
-        self.counts.assembled += u64::from(open.has_subject());
-        self.counts.incomplete += u64::from(!(open.rule_change || is_whole));
-        if open.rule_change {
+        let is_whole = open.state.eoe && open.state.has_subject();
+        self.counts.assembled += u64::from(open.state.has_subject());
+        self.counts.incomplete += u64::from(!(open.state.rule_change || is_whole));
+        if open.state.rule_change {
             self.rule_change = rule_change(&open, &self.key);
         }
-        if open.is_ours() {
+        if open.state.is_ours() {
             self.counts.matched += 1;
             let event = event(&open, is_whole, self.keep_raw, &mut self.counts);
             out(event);
@@ -338,7 +350,8 @@ impl Assembler {
             open.text.clear();
             open.text.shrink_to(KEEP_CAPACITY);
             open.parts.clear();
-            self.spare.push(Open { text: open.text, parts: open.parts, ..Open::default() });
+            open.state = State::default();
+            self.spare.push(open);
         }
     }
 }
@@ -348,19 +361,27 @@ fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut Assemb
     let records = Records { text: &open.text, parts: &open.parts };
     let syscall = records.parts.iter().find(|part| part.kind == Kind::Syscall);
     let call = syscall.map(|part| Call::read(records.own(part)));
-    let uringop = open.our_uringop.and_then(|at| records.parts.get(at)).map(|part| records.own(part));
+    let uringop = open.state.our_uringop.and_then(|at| records.parts.get(at)).map(|part| records.own(part));
     let read = uringop.map(Call::read);
     let who = Who {
         task: call.or(read).map(|call| call.task).unwrap_or_default(),
         uring_key: uringop.filter(|_| call.is_some()).map(|own| last_key(own).written()).unwrap_or_default(),
         auid_name: syscall.map(|part| auid_name(records.interpretations(part))).unwrap_or_default(),
-        title: records.first(Kind::Proctitle).map(|own| field(own, b"proctitle").written()).unwrap_or_default(),
-        cwd: records.first(Kind::Cwd).map(|own| field(own, b"cwd").written()).unwrap_or_default(),
+        title: records.first(Kind::Proctitle).map(|own| first_field(own, b"proctitle=").written()).unwrap_or_default(),
+        cwd: records.first(Kind::Cwd).map(|own| first_field(own, b"cwd=").written()).unwrap_or_default(),
         node: &open.node,
     };
-    let args = args::read(records.all(Kind::Execve));
+    let has_args = records.first(Kind::Execve).is_some();
+    let args = if has_args { args::read(records.all(Kind::Execve)) } else { args::Read::default() };
     counts.cut += u64::from(args.lost);
-    Event { id: open.id, records, call, uringop: read, who, args: args.args, keep_raw, is_whole }
+    let uringop = read.map(|Call { success, exit, .. }| Uringop { success, exit });
+    let event_type = match read {
+        Some(call) => call.uring_op.unsigned().and_then(EventType::of_uring_op),
+        None => {
+            call.and_then(|call| EventType::of_syscall(call.arch()?, call.syscall.unsigned()?, call.a0.hexadecimal()))
+        }
+    };
+    Event { id: open.id, records, call, uringop, event_type, who, args: args.args, keep_raw, is_whole }
 }
 
 /// Who changed which rule, as far as the event tells.

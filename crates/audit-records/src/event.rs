@@ -1,7 +1,7 @@
 //! Events: what one process did, from all records that share an event id.
 
 use crate::args::Args;
-use crate::record::{EventId, Kind, field};
+use crate::record::{EventId, Kind, field, first_field};
 use crate::sockaddr::{Address, ByteOrder, Family, Sockaddr};
 use crate::tables::{Arch, EINPROGRESS, EventType, Protocol, SocketType};
 use crate::value::Value;
@@ -54,11 +54,19 @@ pub struct Event<'a> {
     /// Of SYSCALL.
     pub(crate) call: Option<Call<'a>>,
     /// Of the last URINGOP under the key: an operation that would block is tried again and reported again.
-    pub(crate) uringop: Option<Call<'a>>,
+    pub(crate) uringop: Option<Uringop<'a>>,
+    pub(crate) event_type: Option<EventType>,
     pub(crate) who: Who<'a>,
     pub(crate) args: Option<Args>,
     pub(crate) keep_raw: bool,
     pub(crate) is_whole: bool,
+}
+
+/// What URINGOP says of its operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uringop<'a> {
+    pub(crate) success: Value<'a>,
+    pub(crate) exit: Value<'a>,
 }
 
 /// The file of PATH item 0.
@@ -87,6 +95,19 @@ pub enum Outcome {
     Failure(Option<i32>),
 }
 
+impl Outcome {
+    /// Of a call that succeeded or not, and returned that.
+    #[must_use]
+    pub fn of(success: bool, exit: Option<i64>) -> Self {
+        let error = exit.filter(|exit| *exit < 0).and_then(|exit| i32::try_from(exit.checked_neg()?).ok());
+        match (success, error) {
+            (true, _) => Self::Success,
+            (false, Some(EINPROGRESS)) => Self::InProgress,
+            (false, error) => Self::Failure(error),
+        }
+    }
+}
+
 /// A rule under the key was added or removed (CONFIG_CHANGE).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleChange {
@@ -105,17 +126,14 @@ impl<'a> Event<'a> {
 
     /// What was done; `None` for a system call that is none of [`EventType`].
     #[must_use]
-    pub fn event_type(&self) -> Option<EventType> {
-        match &self.uringop {
-            Some(uringop) => EventType::of_uring_op(uringop.uring_op.unsigned()?),
-            None => EventType::of_syscall(self.arch()?, self.syscall()?, self.call?.a0.hexadecimal()),
-        }
+    pub const fn event_type(&self) -> Option<EventType> {
+        self.event_type
     }
 
     /// The architecture the process called the kernel with.
     #[must_use]
     pub fn arch(&self) -> Option<Arch> {
-        self.call?.arch.hexadecimal()?.try_into().ok().map(Arch)
+        self.call?.arch()
     }
 
     /// The number of the system call on that architecture; of an operation of io_uring the call that submitted it.
@@ -127,31 +145,28 @@ impl<'a> Event<'a> {
     /// Whether it succeeded; of an io_uring operation its own result.
     #[must_use]
     pub fn success(&self) -> Option<bool> {
-        self.outcome_of()?.success.truth()
+        let [success, _] = self.result()?;
+        success.truth()
     }
 
     /// What it returned: a file descriptor, 0, or a negative error number.
     #[must_use]
     pub fn exit(&self) -> Option<i64> {
-        self.outcome_of()?.exit.signed()
+        let [_, exit] = self.result()?;
+        exit.signed()
     }
 
     /// How it ended, as far as the records tell.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        let error = self.exit().filter(|exit| *exit < 0).and_then(|exit| i32::try_from(exit.checked_neg()?).ok());
-        match (self.success()?, error) {
-            (true, _) => Some(Outcome::Success),
-            (false, Some(EINPROGRESS)) => Some(Outcome::InProgress),
-            (false, error) => Some(Outcome::Failure(error)),
-        }
+        Some(Outcome::of(self.success()?, self.exit()))
     }
 
     /// The descriptor: of `socket` and `accept` the new one, of `connect`, `bind` and `send` the one used. io_uring tells
     /// none.
     #[must_use]
     pub fn fd(&self) -> Option<i32> {
-        match self.event_type().filter(|_| self.uringop.is_none())? {
+        match self.event_type.filter(|_| self.uringop.is_none())? {
             EventType::Socket | EventType::Accept => self.exit()?.try_into().ok().filter(|fd| *fd >= 0),
             EventType::Connect | EventType::Bind | EventType::Send => as_int(self.argument(0)?),
             EventType::Socketpair | EventType::Execve => None,
@@ -175,7 +190,7 @@ impl<'a> Event<'a> {
     /// The socket's address family: of `socket` and `socketpair` from their own arguments, else from the address.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
-        if matches!(self.event_type(), Some(EventType::Socket | EventType::Socketpair)) {
+        if matches!(self.event_type, Some(EventType::Socket | EventType::Socketpair)) {
             // Of an operation of io_uring no record tells it.
             let domain = self.makes_socket().then(|| self.argument(0))??;
             // socket(2) takes an int: of the register only its lower half counts.
@@ -193,7 +208,7 @@ impl<'a> Event<'a> {
     /// SOCKADDR, decoded: [`family`](Self::family) and [`address`](Self::address) of a call that takes an address, at once.
     #[must_use]
     pub fn sockaddr(&self) -> Option<Sockaddr> {
-        let saddr = field(self.records.first(Kind::Sockaddr)?, b"saddr");
+        let saddr = first_field(self.records.first(Kind::Sockaddr)?, b"saddr=");
         Sockaddr::decode(saddr, self.arch().map_or(ByteOrder::Little, Arch::byte_order))
     }
 
@@ -237,13 +252,15 @@ impl<'a> Event<'a> {
         self.is_whole
     }
 
-    fn outcome_of(&self) -> Option<&Call<'a>> {
-        self.uringop.as_ref().or(self.call.as_ref())
+    /// `success` and `exit`.
+    fn result(&self) -> Option<[Value<'a>; 2]> {
+        let of_uringop = self.uringop.map(|uringop| [uringop.success, uringop.exit]);
+        of_uringop.or(self.call.map(|call| [call.success, call.exit]))
     }
 
     /// It is a `socket` or a `socketpair` whose arguments are told.
     fn makes_socket(&self) -> bool {
-        self.uringop.is_none() && matches!(self.event_type(), Some(EventType::Socket | EventType::Socketpair))
+        self.uringop.is_none() && matches!(self.event_type, Some(EventType::Socket | EventType::Socketpair))
     }
 
     /// An argument of the socket call itself, be it made directly or through `socketcall`.

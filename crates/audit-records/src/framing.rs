@@ -1,6 +1,6 @@
 //! Bytes become lines.
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem;
 use memchr::{memchr, memchr_iter};
 
 use crate::record::ENRICHED_SEPARATOR;
@@ -15,7 +15,10 @@ const FIXED_PAYLOAD: usize = 8970;
 /// What is read at once, in bytes: some 300 records, so that a burst costs few system calls.
 const CAPACITY: usize = 128 * 1024;
 
-/// How far before `msg=audit(` a record may begin, in bytes: a type of 32 and a node name of 255.
+/// In every record's header.
+const MARK: &[u8; 10] = b"msg=audit(";
+
+/// How far before [`MARK`] a record may begin, in bytes: a type of 32 and a node name of 255.
 const MAX_PREFIX: usize = 320;
 
 /// What became of the bytes.
@@ -93,7 +96,6 @@ pub struct Framer {
     format: Format,
     /// A binary record of protocol version 0, its type put before it.
     typed: Vec<u8>,
-    mark: Finder<'static>,
     counts: FramingCounts,
 }
 
@@ -110,7 +112,6 @@ impl Default for Framer {
             lacks_newlines: false,
             format: Format::Unknown,
             typed: Vec::new(),
-            mark: Finder::new(b"msg=audit("),
             counts: FramingCounts::default(),
         }
     }
@@ -140,7 +141,7 @@ impl Framer {
     #[must_use]
     pub fn is_newline_less(&self) -> bool {
         let waits_for_newline = || !matches!(self.format, Format::Binary(_)) && memchr(b'\n', self.unread()).is_none();
-        self.lacks_newlines || waits_for_newline() && self.lacks_newline(self.unread())
+        self.lacks_newlines || waits_for_newline() && lacks_newline(self.unread())
     }
 
     /// Forgets what is unread and how the stream was written: another one begins.
@@ -185,9 +186,15 @@ impl Framer {
 
     /// As [`line`](Self::line), at the end of a stream. What has no newline is torn, but for a line that is the whole stream.
     pub fn last_line(&mut self) -> Option<&[u8]> {
-        self.take(|framer| match framer.find() {
-            Found::Nothing => framer.find_at_end(),
-            found => found,
+        self.take(|framer| {
+            if framer.format == Format::Unknown && framer.recognise().is_none() {
+                // Too short for a header: then it is text, whatever it begins with.
+                framer.format = Format::Lines;
+            }
+            match framer.find() {
+                Found::Nothing => framer.find_at_end(),
+                found => found,
+            }
         })
     }
 
@@ -259,7 +266,7 @@ impl Framer {
         let Some(newline) = memchr(b'\n', new).map(|at| at + self.searched) else {
             let length = window.len();
             if length > MAX_LINE {
-                self.lacks_newlines |= self.lacks_newline(window);
+                self.lacks_newlines |= lacks_newline(window);
                 self.counts.oversized += u64::from(!self.skipping);
                 self.skipping = true;
                 return Found::Waste(length);
@@ -275,18 +282,9 @@ impl Framer {
         }
         let line = self.unread().get(..newline).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let (length, is_torn) = self.whole(line);
+        let (length, is_torn) = whole(line);
         self.counts.torn += u64::from(is_torn);
         Found::Line { skip: 0, length, next }
-    }
-
-    /// How many bytes of `line` are one record for certain, and whether another one begins in it.
-    fn whole(&self, line: &[u8]) -> (usize, bool) {
-        let Some(second) = self.record_starts(line).find(|&at| at > 0) else {
-            return (line.len(), false);
-        };
-        let before = line.get(..second).unwrap_or_default();
-        (memchr(ENRICHED_SEPARATOR, before).unwrap_or(0), true)
     }
 
     /// What has no newline at the end of the stream.
@@ -297,16 +295,11 @@ impl Framer {
             return Found::Nothing;
         }
         let is_text = !matches!(self.format, Format::Binary(_));
-        if is_text && !self.has_newlines && !self.skipping && self.whole(rest) == (length, false) {
+        if is_text && !self.has_newlines && !self.skipping && whole(rest) == (length, false) {
             return Found::Line { skip: 0, length, next: length };
         }
         self.counts.torn += u64::from(!self.skipping);
         Found::Waste(length)
-    }
-
-    /// Whether so many records begin in `text`, which has no newline, that there should be one: two may be a torn line.
-    fn lacks_newline(&self, text: &[u8]) -> bool {
-        self.record_starts(text).nth(2).is_some()
     }
 
     fn find_binary(&mut self, payload: Payload) -> Found {
@@ -332,7 +325,7 @@ impl Framer {
         }
         let (length, is_torn) = match memchr(b'\n', text) {
             Some(_) => (0, true),
-            None => self.whole(text),
+            None => whole(text),
         };
         if header.version == 0 && length > 0 {
             let mut typed = format!("type=UNKNOWN[{}] msg=", header.record_type).into_bytes();
@@ -379,14 +372,54 @@ impl Framer {
         });
         Found::Waste(waste)
     }
+}
 
-    /// Where records begin in `line`: `[node=NAME ]type=NAME msg=audit(`.
-    fn record_starts(&self, line: &[u8]) -> impl Iterator<Item = usize> {
-        self.mark.find_iter(line).filter_map(|mark| {
-            let low = mark.saturating_sub(MAX_PREFIX);
-            Some(low + record_prefix(line.get(low..mark)?)?)
-        })
+/// How many bytes of `line` are one record for certain, and whether another one begins in it.
+fn whole(line: &[u8]) -> (usize, bool) {
+    // Nearly always there is one mark, that of the line's own header.
+    let header = header_length(line);
+    if marks(line.get(header..).unwrap_or_default()).next().is_none() {
+        return (line.len(), false);
     }
+    let Some(second) = record_starts(line).find(|&at| at > 0) else {
+        return (line.len(), false);
+    };
+    let before = line.get(..second).unwrap_or_default();
+    (memchr(ENRICHED_SEPARATOR, before).unwrap_or(0), true)
+}
+
+/// Whether so many records begin in `text`, which has no newline, that there should be one: two may be a torn line.
+fn lacks_newline(text: &[u8]) -> bool {
+    record_starts(text).nth(2).is_some()
+}
+
+/// Where [`MARK`] stands in `text`: parentheses are rare, and one byte is found faster than ten.
+fn marks(text: &[u8]) -> impl Iterator<Item = usize> {
+    memchr_iter(b'(', text).filter_map(|at| {
+        let mark = (at + 1).checked_sub(MARK.len())?;
+        (text.get(mark..=at)? == MARK).then_some(mark)
+    })
+}
+
+/// Where records begin in `line`: `[node=NAME ]type=NAME msg=audit(`.
+fn record_starts(line: &[u8]) -> impl Iterator<Item = usize> {
+    marks(line).filter_map(|mark| {
+        let low = mark.saturating_sub(MAX_PREFIX);
+        Some(low + record_prefix(line.get(low..mark)?)?)
+    })
+}
+
+/// The length of `type=NAME msg=audit(` at the beginning of `line`; 0 where there is no such thing.
+fn header_length(line: &[u8]) -> usize {
+    let Some(rest) = line.strip_prefix(b"type=") else { return 0 };
+    let Some(name) = rest.iter().position(|&byte| !is_name(byte)) else { return 0 };
+    let mark = rest.get(name..).and_then(|rest| rest.strip_prefix(b" "));
+    if mark.is_some_and(|mark| mark.starts_with(MARK)) { b"type= ".len() + name + MARK.len() } else { 0 }
+}
+
+/// Whether the name of a type may hold this: `SYSCALL`, `UNKNOWN[1336]`.
+const fn is_name(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'[' | b']')
 }
 
 /// Where in `before`, the text that leads to `msg=audit(`, the record begins.
@@ -395,8 +428,7 @@ fn record_prefix(before: &[u8]) -> Option<usize> {
     if before.get(name_end) != Some(&b' ') {
         return None;
     }
-    let is_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'[' | b']');
-    let name_start = before.get(..name_end)?.iter().rposition(|byte| !is_name(byte))? + 1;
+    let name_start = before.get(..name_end)?.iter().rposition(|&byte| !is_name(byte))? + 1;
     let head = before.get(..name_start)?;
     let type_start = head.strip_suffix(b"type=")?.len();
     if name_start == name_end {
@@ -567,6 +599,8 @@ mod tests {
         let a = record("SYSCALL", "a=1");
         check(format!("{a}\n{cut}", cut = &a[..20]), &[&a], 1, 0);
         check(&a, &[&a], 0, 0);
+        check("\0x\ny", &["\0x"], 1, 0);
+        check("\x01", &["\x01"], 0, 0);
     }
 
     #[test]

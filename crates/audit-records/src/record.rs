@@ -166,10 +166,11 @@ impl LastId {
         let rest = rest.strip_prefix(b"type=").ok_or("type=")?;
         let (name, rest) = split_at(rest, b' ').ok_or("a space after type=")?;
         let rest = rest.strip_prefix(b"msg=audit(").ok_or("msg=audit(")?;
-        let known = rest.strip_prefix(self.text.get(..self.length).unwrap_or_default());
-        let (id, body) = match known.and_then(|rest| rest.strip_prefix(b"):")) {
-            Some(body) if self.length > 0 => (self.id, body),
-            _ => self.read(rest)?,
+        let known = self.text.get(..self.length).filter(|text| !text.is_empty() && starts_with(rest, text));
+        let body = known.and_then(|text| rest.get(text.len()..)?.strip_prefix(b"):"));
+        let (id, body) = match body {
+            Some(body) => (self.id, body),
+            None => self.read(rest)?,
         };
         let body = line.len() - body.len();
         Ok(Record { node, id, kind: Kind::of_name(name), line: without_end(line), body })
@@ -197,6 +198,19 @@ impl LastId {
             self.id = id;
         }
         Ok((id, body))
+    }
+}
+
+/// As `text.starts_with(prefix)`. An id has 16 to 32 bytes: its first and its last 16 are compared, without a call.
+#[inline]
+fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
+    const HALF: usize = 16;
+    let Some(text) = text.get(..prefix.len()) else { return false };
+    match (text.first_chunk::<HALF>(), prefix.first_chunk::<HALF>()) {
+        (Some(one), Some(other)) if text.len() <= 2 * HALF => {
+            one == other && text.last_chunk::<HALF>() == prefix.last_chunk::<HALF>()
+        }
+        _ => text == prefix,
     }
 }
 
@@ -291,6 +305,17 @@ pub(crate) fn field<'a>(own: &'a [u8], name: &[u8]) -> Value<'a> {
     Fields::new(own).before_label().find(|(one, _)| *one == name).map_or(Value::default(), |(_, value)| value)
 }
 
+/// As [`field`], for the field that stands first in `own` where the kernel wrote it; `prefix` is `name=`.
+#[inline]
+pub(crate) fn first_field<'a, const N: usize>(own: &'a [u8], prefix: &[u8; N]) -> Value<'a> {
+    match own.strip_prefix(b" ").unwrap_or(own).split_first_chunk() {
+        Some((begin, rest)) if begin == prefix && rest.first() != Some(&b'"') => {
+            Value::new(memchr(b' ', rest).and_then(|end| rest.get(..end)).unwrap_or(rest))
+        }
+        _ => field(own, prefix.split_last().map_or(&[], |(_, name)| name)),
+    }
+}
+
 /// The last field where it is `key`, else the first `key` before any label.
 pub(crate) fn last_key(own: &[u8]) -> Value<'_> {
     match last_word(own).strip_prefix(b"key=") {
@@ -326,12 +351,16 @@ impl<'a> Fields<'a> {
         self.take_while(|(name, _)| !is_label(name))
     }
 
-    /// Takes the field `name` where it comes next and ends in one space or the end of the text: the way the kernel writes.
+    /// Takes the field that begins with `prefix` (`name=`) where it comes next and ends in one space or the end of the text:
+    /// the way the kernel writes.
     #[inline]
-    pub(crate) fn named(&mut self, prefix: &[u8]) -> Option<Value<'a>> {
-        let rest = self.rest.strip_prefix(prefix)?;
+    pub(crate) fn named<const N: usize>(&mut self, prefix: &[u8; N]) -> Option<Value<'a>> {
+        let (begin, rest) = self.rest.split_first_chunk()?;
+        if begin != prefix {
+            return None;
+        }
         let length = match rest.first() {
-            Some(b'"') => memchr(b'"', rest.get(1..)?)? + 2,
+            Some(b'"') => rest.get(1..)?.iter().position(|&byte| byte == b'"')? + 2,
             _ => rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len()),
         };
         let (value, rest) = rest.split_at_checked(length)?;
@@ -445,7 +474,25 @@ mod tests {
 
     #[test]
     fn an_id_that_is_compared_is_the_id_that_is_read() {
-        let lines = ["1.000:1", "1.000:1", "1.000:12", "1.000:1", "01.000:1", "1.000:1)", "", "1.000:2"];
+        let long = format!("{}1795344942.320:71", "0".repeat(30));
+        let lines = [
+            "1795344942.320:71",
+            "1795344942.320:71",
+            "1795344942.320:72",
+            "1795344942.320:7",
+            "1795344942.320:71",
+            "1795344942.321:71",
+            &long,
+            &long,
+            "1.000:1",
+            "1.000:1",
+            "1.000:12",
+            "1.000:1",
+            "01.000:1",
+            "1.000:1)",
+            "",
+            "1.000:2",
+        ];
         let mut last = LastId::default();
         for id in lines {
             let line = format!("type=EOE msg=audit({id}): x=1");
@@ -489,6 +536,25 @@ mod tests {
         let record = parsed("type=PATH msg=audit(1.000:1): inode=1 inode=2 obj=x ouid=0 inode=3 nametype=NORMAL");
         assert_eq!(record.field("inode").written(), b"1");
         assert_eq!(record.field("ouid").written(), b"");
+    }
+
+    #[test]
+    fn the_first_field_is_read_as_any_other() {
+        for own in [
+            " a=1",
+            "a=1 b=2",
+            " a=\"x y\" b",
+            "  a=1",
+            " b=1 a=2",
+            " a",
+            " a=",
+            "",
+            " subj=x a=1",
+            " a='x y'",
+            " a=1\ta=2",
+        ] {
+            assert_eq!(first_field(own.as_bytes(), b"a="), field(own.as_bytes(), b"a"), "{own}");
+        }
     }
 
     #[test]

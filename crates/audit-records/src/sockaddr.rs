@@ -128,7 +128,7 @@ impl Sockaddr {
     pub fn decode(saddr: Value<'_>, order: ByteOrder) -> Option<Self> {
         let mut buffer = [0; MAX_SOCKADDR];
         let mut length = 0;
-        for (slot, byte) in buffer.iter_mut().zip(saddr.bytes(MAX_SOCKADDR)) {
+        for (slot, byte) in buffer.iter_mut().zip(saddr.bytes()) {
             *slot = byte;
             length += 1;
         }

@@ -73,13 +73,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Bytes in hexadecimal (saddr); an odd digit or a foreign byte ends them. At most `limit` bytes.
-    pub fn bytes(self, limit: usize) -> impl Iterator<Item = u8> + use<'a> {
-        let pair = |pair: &[u8]| match pair {
-            [high, low] => Some(hex_digit(*high)? << 4 | hex_digit(*low)?),
-            _ => None,
-        };
-        self.0.chunks(2).map_while(pair).take(limit)
+    /// Bytes in hexadecimal (saddr); an odd digit or a foreign byte ends them.
+    pub fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
+        let (pairs, _) = self.0.as_chunks();
+        pairs.iter().map_while(|&[high, low]| Some(hex_digit(high)? << 4 | hex_digit(low)?))
     }
 
     /// An unsigned decimal number: pid, uid, argc. `None` where it is no such number, or does not fit.
@@ -260,11 +257,10 @@ mod tests {
 
     #[test]
     fn bytes_end_at_the_first_that_is_none() {
-        let bytes = |text: &'static str, limit| Value::new(text.as_bytes()).bytes(limit).collect::<Vec<_>>();
-        assert_eq!(bytes("0102FF", 8), [1, 2, 255]);
-        assert_eq!(bytes("0102F", 8), [1, 2]);
-        assert_eq!(bytes("01zz02", 8), [1]);
-        assert_eq!(bytes("010203", 2), [1, 2]);
-        assert_eq!(bytes("", 2), [0; 0]);
+        let bytes = |text: &'static str| Value::new(text.as_bytes()).bytes().collect::<Vec<_>>();
+        assert_eq!(bytes("0102FF"), [1, 2, 255]);
+        assert_eq!(bytes("0102F"), [1, 2]);
+        assert_eq!(bytes("01zz02"), [1]);
+        assert_eq!(bytes(""), [0; 0]);
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::args::Args;
-use crate::record::{Fields, field, is_label, last_key};
+use crate::record::{Fields, field, first_field, is_label, last_key};
+use crate::tables::Arch;
 use crate::value::Value;
 
 /// Bytes as the kernel reported them; they need not be UTF-8.
@@ -100,25 +101,30 @@ impl<'a> Who<'a> {
     /// The process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        field(self.task, b"pid").unsigned()
+        // Where the kernel wrote the fields `ppid` and `pid` come first.
+        let mut fields = Fields::new(self.task);
+        let pid = fields.named(b"ppid=").and_then(|_| fields.named(b"pid="));
+        pid.unwrap_or_else(|| field(self.task, b"pid")).unsigned()
     }
 
     /// Its parent.
     #[must_use]
     pub fn ppid(&self) -> Option<u32> {
-        field(self.task, b"ppid").unsigned()
+        first_field(self.task, b"ppid=").unsigned()
     }
 
     /// The real user.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
-        field(self.task, b"uid").id()
+        let [_, uid] = self.users();
+        uid.id()
     }
 
     /// The user who logged in.
     #[must_use]
     pub fn auid(&self) -> Option<u32> {
-        field(self.task, b"auid").id()
+        let [auid, _] = self.users();
+        auid.id()
     }
 
     /// The program's file.
@@ -167,9 +173,22 @@ impl<'a> Who<'a> {
         Args::from_title(Value::new(self.title).text()?.into_owned(), false)
     }
 
+    /// `auid` and `uid`.
+    fn users(&self) -> [Value<'a>; 2] {
+        users_in_kernel_order(self.task).unwrap_or_else(|| [field(self.task, b"auid"), field(self.task, b"uid")])
+    }
+
     const fn parts(&self) -> [&'a [u8]; PARTS] {
         [self.task, self.uring_key, self.auid_name, self.title, self.cwd, self.node]
     }
+}
+
+/// Assumes SYSCALL's fields in the order of the kernel, one space between them.
+fn users_in_kernel_order(task: &[u8]) -> Option<[Value<'_>; 2]> {
+    let mut fields = Fields::new(task);
+    fields.named(b"ppid=")?;
+    fields.named(b"pid=")?;
+    Some([fields.named(b"auid=")?, fields.named(b"uid=")?])
 }
 
 fn boxed(text: Cow<'_, [u8]>) -> Bytes {
@@ -183,8 +202,20 @@ fn named(name: &[u8]) -> Option<&[u8]> {
 
 /// The login user's name as auditd's interpretations give it.
 pub(crate) fn auid_name(interpretations: &[u8]) -> &[u8] {
-    let value = Fields::new(interpretations).find(|(name, _)| *name == b"AUID").map(|(_, value)| value.written());
-    value.and_then(|value| value.strip_prefix(b"\"")?.strip_suffix(b"\"")).unwrap_or_default()
+    let value = auid_in_auditds_order(interpretations).or_else(|| auid_in_any_order(interpretations));
+    value.and_then(|value| value.written().strip_prefix(b"\"")?.strip_suffix(b"\"")).unwrap_or_default()
+}
+
+/// Assumes the order of auditd, one space between them.
+fn auid_in_auditds_order(interpretations: &[u8]) -> Option<Value<'_>> {
+    let mut fields = Fields::new(interpretations);
+    fields.named(b"ARCH=")?;
+    fields.named(b"SYSCALL=")?;
+    fields.named(b"AUID=")
+}
+
+fn auid_in_any_order(interpretations: &[u8]) -> Option<Value<'_>> {
+    Fields::new(interpretations).find(|(name, _)| *name == b"AUID").map(|(_, value)| value)
 }
 
 /// What `audit_log_task_info` and its callers write of a process (kernel/audit.c). Fields that are absent are empty.
@@ -274,6 +305,10 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    pub(crate) fn arch(&self) -> Option<Arch> {
+        self.arch.hexadecimal()?.try_into().ok().map(Arch)
+    }
+
     /// Of a record's own text.
     pub(crate) fn read(own: &'a [u8]) -> Self {
         Self::in_kernel_order(own).unwrap_or_else(|| Self::in_any_order(own))
@@ -486,12 +521,26 @@ mod tests {
                     for task in [call.task.len(), slow.task.len()] {
                         let task = changed.get(changed.len() - task..).unwrap();
                         let slow = Task::in_any_order(task);
+                        let who = Who { task, ..Who::default() };
+                        let (users, parents) =
+                            ([slow.auid.id(), slow.uid.id()], [slow.pid, slow.ppid].map(Value::unsigned));
+                        assert_eq!(([who.auid(), who.uid()], [who.pid(), who.ppid()]), (users, parents));
                         assert!(Task::in_kernel_order(task).is_none_or(|fast| fast == slow), "{}", task.escape_ascii());
                     }
                 }
             }
         }
         assert!(Task::in_kernel_order(Call::read(SYSCALL.as_bytes()).task).is_some());
+        let interpretations = b"ARCH=x86_64 SYSCALL=connect AUID=\"alice\" UID=\"root\"";
+        for at in 0..interpretations.len() {
+            for byte in *b" =\"'xA\t" {
+                let mut changed = interpretations.to_vec();
+                changed[at] = byte;
+                let slow = auid_in_any_order(&changed);
+                let fast = auid_in_auditds_order(&changed);
+                assert!(fast.is_none() || fast == slow, "{}", changed.escape_ascii());
+            }
+        }
     }
 
     #[test]

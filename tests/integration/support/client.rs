@@ -89,7 +89,9 @@ impl Client {
     /// `busctl` with its debugging log, which has the names of errors.
     pub(crate) fn busctl(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("busctl");
-        command.arg(format!("--address={}", self.address)).arg("--json=short").args(arguments);
+        // What may not be seen is not found; polkit would be asked first where a person could be.
+        command.args([&format!("--address={}", self.address), "--allow-interactive-authorization=no", "--json=short"]);
+        command.args(arguments);
         command.env("SYSTEMD_LOG_LEVEL", "debug").env("SYSTEMD_LOG_TARGET", "console");
         command
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::User;
+use super::{Network, User};
 
 /// The number of the group `opensnitch-audit` in these tests.
 pub(crate) const AUDIT_GROUP: u32 = 60_000;
@@ -14,6 +14,8 @@ pub(crate) const AUDIT_GROUP: u32 = 60_000;
 pub(crate) struct Namespace {
     binds: Vec<(PathBuf, PathBuf)>,
     powerless: bool,
+    /// The file of another network namespace.
+    network: Option<PathBuf>,
 }
 
 impl Namespace {
@@ -50,6 +52,13 @@ impl Namespace {
         self
     }
 
+    /// Whatever runs in it has this network.
+    #[must_use]
+    pub(crate) fn on_network(mut self, network: &Network) -> Self {
+        self.network = Some(network.file());
+        self
+    }
+
     /// A program in this namespace. It ends with the test.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         const BIND: &str =
@@ -58,6 +67,9 @@ impl Namespace {
         command.args(["--pdeathsig", "KILL"]);
         if self.powerless {
             command.args(["--inh-caps=-audit_control", "--bounding-set=-audit_control"]);
+        }
+        if let Some(network) = &self.network {
+            command.arg("nsenter").arg(format!("--net={}", network.display())).arg("--");
         }
         command.args(["unshare", "-m", "--propagation", "private", "sh", "-c", BIND, "sh"]);
         for (own, place) in &self.binds {

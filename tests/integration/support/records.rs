@@ -69,7 +69,11 @@ impl Records {
     /// Somebody started a program with these arguments.
     pub(crate) fn execve(arguments: &[&str]) -> Self {
         let mut records = Self::new(59);
-        let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>();
+        // The kernel quotes what is nothing.
+        let hex = |text: &str| match text {
+            "" => "\"\"".to_owned(),
+            text => text.bytes().map(|byte| format!("{byte:02X}")).collect::<String>(),
+        };
         let list: String = arguments.iter().enumerate().map(|(at, text)| format!(" a{at}={}", hex(text))).collect();
         records.others = vec![format!("EXECVE argc={}{list}", arguments.len())];
         records

@@ -150,6 +150,17 @@ event_of() {
   ask '.data[0] | map_values(.data) | tojson' call "$NAME" "$OBJECT" "$NAME" GetEventByPid u "$1"
 }
 
+# find_events [KEY SIGNATURE VALUE]…: FindEvents' rows, newest first, as an array of flat JSON objects.
+find_events() {
+  ask '.data[0] | map(map_values(.data)) | tojson' \
+    call "$NAME" "$OBJECT" "$NAME" FindEvents 'a{sv}' $(($# / 3)) "$@"
+}
+
+# connection PROTOCOL SOURCE PORT DESTINATION PORT: whose it is, as one flat JSON object.
+connection() {
+  ask '.data[0] | map_values(.data) | tojson' call "$NAME" "$OBJECT" "$NAME" GetEventByConnection ssqsq "$@"
+}
+
 # field EVENT KEY: empty where the event has none.
 field() { jq -r --arg key "$2" '.[$key] // empty' <<<"$1"; }
 

@@ -1,11 +1,13 @@
 /*
- * Makes one connection for a check, and says first who it is.
+ * Makes connections for a check, and says first who it is.
  *
  *   connect [OPTION…] FAMILY ADDRESS [PORT]
  *
  *   FAMILY   inet, inet6, local (ADDRESS is a path), uring (inet, through io_uring)
  *   -n NAME  its comm, so that a check can give itself any bytes for a name
- *   -s SECS  stays alive that long afterwards
+ *   -c COUNT so many connections, one after the other, each to the next port
+ *   -w MS    waits that long between two of them
+ *   -s SECS  stays alive that long afterwards (0.02 is 20 ms)
  *   -d       reads and throws away what comes, while it stays alive
  *   -q       opens no connection if one cannot be made: exit status 3 instead of 0
  *
@@ -15,6 +17,7 @@
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -69,11 +73,30 @@ static int connect_by_ring(int fd, const struct sockaddr *to, socklen_t size) {
   return syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, 0, 0) == 1 ? 0 : -1;
 }
 
+/* The port is at the same place for both families. */
+static void next_port(union address *to) { to->inet.sin_port = htons(ntohs(to->inet.sin_port) + 1); }
+
+static void leave(int signal) {
+  (void)signal;
+  _exit(0);
+}
+
+static void leave_after(double seconds) {
+  struct itimerval timer = {0};
+  timer.it_value.tv_sec = seconds;
+  timer.it_value.tv_usec = (seconds - timer.it_value.tv_sec) * 1e6;
+  signal(SIGALRM, leave);
+  setitimer(ITIMER_REAL, &timer, 0);
+}
+
 int main(int count, char **words) {
-  int option, stay = 0, drain = 0, strict = 0;
-  while ((option = getopt(count, words, "n:s:dq")) != -1) {
+  int option, drain = 0, strict = 0, connections = 1, wait = 0;
+  double stay = 0;
+  while ((option = getopt(count, words, "n:c:w:s:dq")) != -1) {
     if (option == 'n') prctl(PR_SET_NAME, optarg);
-    else if (option == 's') stay = atoi(optarg);
+    else if (option == 'c') connections = atoi(optarg);
+    else if (option == 'w') wait = atoi(optarg);
+    else if (option == 's') stay = atof(optarg);
     else if (option == 'd') drain = 1;
     else if (option == 'q') strict = 1;
     else return 2;
@@ -86,16 +109,24 @@ int main(int count, char **words) {
 
   printf("%d\n", getpid());
   fflush(stdout);
-  int fd = socket(to.any.sa_family, SOCK_STREAM, 0);
-  int made = strcmp(family, "uring") ? connect(fd, &to.any, size) : connect_by_ring(fd, &to.any, size);
-  if (made < 0 && strict) {
-    perror("connect");
-    return 3;
+  int fd = -1;
+  for (int made = 0; made < connections; made++) {
+    if (made) {
+      close(fd);
+      usleep(wait * 1000);
+      next_port(&to);
+    }
+    fd = socket(to.any.sa_family, SOCK_STREAM, 0);
+    int result = strcmp(family, "uring") ? connect(fd, &to.any, size) : connect_by_ring(fd, &to.any, size);
+    if (result < 0 && strict) {
+      perror("connect");
+      return 3;
+    }
   }
   if (!stay) return 0;
+  leave_after(stay);
   /* Whoever waits for the pid's line in a pipe gets its end now. */
   fclose(stdout);
-  alarm(stay);
   for (char bytes[4096]; drain && read(fd, bytes, sizeof bytes) > 0;) continue;
   pause();
   return 0;

@@ -22,7 +22,7 @@ fn agrees(ours: Value<'_>, theirs: &oracle::Value<'_>) -> bool {
         oracle::Value::Str(text, Quote::Double) => ours.text().as_deref() == Some(*text),
         // As written, or out of hexadecimal.
         oracle::Value::Str(bytes, _) => {
-            let decoded = || ours.text().as_deref() == Some(*bytes) || ours.bytes(usize::MAX).eq(bytes.iter().copied());
+            let decoded = || ours.text().as_deref() == Some(*bytes) || ours.bytes().eq(bytes.iter().copied());
             ours.written() == *bytes || decoded()
         }
         _ => false,

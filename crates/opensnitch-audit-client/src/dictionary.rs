@@ -1,0 +1,326 @@
+//! Structs that are an `a{sv}` on the bus: each field stands beside its key once, and everything else follows from that.
+//!
+//! In formats for people (serde calls them human readable) the same structs are plain maps of the same keys, so that
+//! `serde_json::to_string` of an event gives what `opensnitch-auditctl --json` prints.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use zbus::wire::as_variant;
+use zbus::{Type, Variant};
+
+/// A struct made by [`dictionary!`].
+pub(crate) trait Dictionary: Default {
+    /// Writes each key that is there.
+    fn write<M: Entries>(&self, map: &mut M) -> Result<(), M::Error>;
+
+    /// Takes a value for a key.
+    fn set(&mut self, key: &str, value: Variant<'_>) -> Result<(), Refused>;
+
+    /// Takes a value for a key from a format for people.
+    fn set_plain<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Why a key or value is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// There is no such key.
+    Unknown,
+    /// The value has another type than this D-Bus signature.
+    Type(&'static str),
+}
+
+/// Where a dictionary is written to.
+pub(crate) trait Entries {
+    type Error;
+
+    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), Self::Error>;
+}
+
+/// Of a map of serde's.
+struct Map<M> {
+    map: M,
+    plain: bool,
+}
+
+impl<M: SerializeMap> Entries for Map<M> {
+    type Error = M::Error;
+
+    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), M::Error> {
+        if self.plain {
+            self.map.serialize_entry(key, value)
+        } else {
+            self.map.serialize_entry(key, &as_variant::Serialize(value))
+        }
+    }
+}
+
+/// The bytes that a dictionary takes at the most on the wire.
+pub(crate) struct Size(usize);
+
+impl Size {
+    pub(crate) fn of(dictionary: &impl Dictionary) -> usize {
+        // A dictionary is an array of its entries.
+        let mut size = Self(ARRAY);
+        let Ok(()) = dictionary.write(&mut size);
+        size.0
+    }
+}
+
+impl Entries for Size {
+    type Error = std::convert::Infallible;
+
+    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), Self::Error> {
+        // An entry begins at a multiple of 8; a key has a length of four bytes and a NUL, a signature one of one byte and a NUL.
+        self.0 += 7 + 4 + key.len() + 1 + 1 + T::CODE.len() + 1 + value.size();
+        Ok(())
+    }
+}
+
+/// What a key can have as its value.
+pub(crate) trait Value: Type + Serialize + for<'v> Deserialize<'v> + for<'v> TryFrom<Variant<'v>> {
+    /// Its D-Bus signature, as text.
+    const CODE: &'static str;
+
+    /// Not less than its bytes on the wire, with the padding before it.
+    fn size(&self) -> usize;
+}
+
+macro_rules! numbers {
+    ($($number:ty: $signature:literal)*) => {$(
+        impl Value for $number {
+            const CODE: &'static str = $signature;
+
+            fn size(&self) -> usize {
+                7 + 8
+            }
+        }
+    )*};
+}
+
+numbers! { bool: "b" u16: "q" i32: "i" u32: "u" i64: "x" u64: "t" }
+
+/// Of a string: padding, length and NUL.
+const STRING: usize = 3 + 4 + 1;
+/// Of an array: padding before its length and behind it.
+const ARRAY: usize = 3 + 4 + 4;
+
+impl Value for String {
+    const CODE: &'static str = "s";
+
+    fn size(&self) -> usize {
+        STRING + self.len()
+    }
+}
+
+impl Value for Vec<u8> {
+    const CODE: &'static str = "ay";
+
+    fn size(&self) -> usize {
+        ARRAY + self.len()
+    }
+}
+
+impl Value for Vec<u32> {
+    const CODE: &'static str = "au";
+
+    fn size(&self) -> usize {
+        ARRAY + 4 * self.len()
+    }
+}
+
+impl Value for Vec<String> {
+    const CODE: &'static str = "as";
+
+    fn size(&self) -> usize {
+        ARRAY + self.iter().map(|text| STRING + text.len()).sum::<usize>()
+    }
+}
+
+impl Value for Vec<(u32, String)> {
+    const CODE: &'static str = "a(us)";
+
+    fn size(&self) -> usize {
+        // Each begins at a multiple of 8.
+        ARRAY + self.iter().map(|(_, text)| 7 + 4 + STRING + text.len()).sum::<usize>()
+    }
+}
+
+/// A field of a dictionary: a [`Value`] that can be absent.
+pub(crate) trait Field: Sized {
+    /// What is sent where it is there.
+    type Value: Value;
+
+    /// It, unless it is absent.
+    fn get(&self) -> Option<&Self::Value>;
+
+    fn from_value(value: Self::Value) -> Self;
+
+    fn from_variant(variant: Variant<'_>) -> Option<Self> {
+        Self::Value::try_from(variant).ok().map(Self::from_value)
+    }
+}
+
+impl<T: Value> Field for Option<T> {
+    type Value = T;
+
+    fn get(&self) -> Option<&T> {
+        self.as_ref()
+    }
+
+    fn from_value(value: T) -> Self {
+        Some(value)
+    }
+}
+
+impl Field for String {
+    type Value = Self;
+
+    fn get(&self) -> Option<&Self> {
+        (!self.is_empty()).then_some(self)
+    }
+
+    fn from_value(value: Self) -> Self {
+        value
+    }
+}
+
+impl<T> Field for Vec<T>
+where
+    Self: Value,
+    T: for<'v> TryFrom<Variant<'v>>,
+{
+    type Value = Self;
+
+    fn get(&self) -> Option<&Self> {
+        (!self.is_empty()).then_some(self)
+    }
+
+    fn from_value(value: Self) -> Self {
+        value
+    }
+
+    /// One that stands alone is a list of one.
+    fn from_variant(variant: Variant<'_>) -> Option<Self> {
+        match variant {
+            list @ Variant::Array(_) => Self::try_from(list).ok(),
+            one => T::try_from(one).ok().map(|one| vec![one]),
+        }
+    }
+}
+
+/// A struct with public fields, each beside its key. Makes `KEYS`, and serde's and zbus's view of it; how strictly it is
+/// read is the struct's own decision.
+macro_rules! dictionary {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$doc:meta])* $key:literal $field:ident: $type:ty, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $( $(#[$doc])* #[doc = concat!("\n\nKey `", $key, "`.")] pub $field: $type, )*
+        }
+
+        impl $name {
+            /// Each key and the D-Bus signature of its value, in the order in which they are sent and shown.
+            pub const KEYS: &'static [(&'static str, &'static str)] = &[
+                $( ($key, <<$type as $crate::dictionary::Field>::Value as $crate::dictionary::Value>::CODE), )*
+            ];
+        }
+
+        impl $crate::dictionary::Dictionary for $name {
+            fn write<M: $crate::dictionary::Entries>(&self, map: &mut M) -> Result<(), M::Error> {
+                $( if let Some(value) = $crate::dictionary::Field::get(&self.$field) {
+                    map.entry($key, value)?;
+                } )*
+                Ok(())
+            }
+
+            fn set(&mut self, key: &str, value: zbus::Variant<'_>) -> Result<(), $crate::dictionary::Refused> {
+                match key {
+                    $( $key => match $crate::dictionary::Field::from_variant(value) {
+                        Some(value) => self.$field = value,
+                        None => {
+                            type Value = <$type as $crate::dictionary::Field>::Value;
+                            let signature = <Value as $crate::dictionary::Value>::CODE;
+                            return Err($crate::dictionary::Refused::Type(signature));
+                        }
+                    }, )*
+                    _ => return Err($crate::dictionary::Refused::Unknown),
+                }
+                Ok(())
+            }
+
+            fn set_plain<'de, A: serde::de::MapAccess<'de>>(
+                &mut self,
+                key: &str,
+                map: &mut A,
+            ) -> Result<(), A::Error> {
+                match key {
+                    $( $key => self.$field = $crate::dictionary::Field::from_value(map.next_value()?), )*
+                    _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
+                }
+                Ok(())
+            }
+        }
+
+        impl zbus::Type for $name {
+            const SIGNATURE: &'static zbus::wire::Signature = $crate::dictionary::SIGNATURE;
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::dictionary::serialize(self, serializer)
+            }
+        }
+    };
+}
+pub(crate) use dictionary;
+
+/// `a{sv}`.
+pub(crate) const SIGNATURE: &zbus::wire::Signature = <std::collections::HashMap<&str, Variant<'_>>>::SIGNATURE;
+
+pub(crate) fn serialize<S: Serializer>(dictionary: &impl Dictionary, serializer: S) -> Result<S::Ok, S::Error> {
+    let plain = serializer.is_human_readable();
+    let mut map = Map { map: serializer.serialize_map(None)?, plain };
+    dictionary.write(&mut map)?;
+    map.map.end()
+}
+
+/// Reads a dictionary from a service that may be newer than this crate: a key that is not known, or whose value has
+/// another type than here, is left out.
+pub(crate) fn deserialize<'de, T: Dictionary, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let plain = deserializer.is_human_readable();
+    deserializer.deserialize_map(Reader { plain, dictionary: T::default() })
+}
+
+struct Reader<T> {
+    plain: bool,
+    dictionary: T,
+}
+
+impl<'de, T: Dictionary> Visitor<'de> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a dictionary of keys and values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<T, A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if self.plain {
+                self.dictionary.set_plain(&key, &mut map)?;
+            } else {
+                // Read as whatever it is first: after an error in the middle of a value nobody knows where the next begins.
+                let value = map.next_value()?;
+                let _left_out = self.dictionary.set(&key, value);
+            }
+        }
+        Ok(self.dictionary)
+    }
+}

@@ -1,0 +1,116 @@
+//! What the bus is told without being asked.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use audit_records::EventType;
+use event_listener::listener;
+use futures_util::future::{Either, select};
+use opensnitch_audit_client::INTERFACE;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::warn;
+use zbus::Variant;
+use zbus::fdo::Properties;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+
+use super::interface::Audit;
+use super::signals::{Outgoing, Signals};
+use super::{State, wire};
+
+/// How often a task with nothing to send says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Sends the signals `EventSeen` and `EventsLost`. It is the only task that does: a send is never cancelled half way. Adds to
+/// `heartbeat` as long as it lives.
+pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, heartbeat: Arc<AtomicU64>) {
+    let mut signals = Signals::new(state.limits());
+    loop {
+        heartbeat.fetch_add(1, Ordering::Relaxed);
+        let wait = signals.deadline().map_or(HEARTBEAT, |deadline| deadline.saturating_sub(state.now()).min(HEARTBEAT));
+        tokio::select! {
+            rows = state.seen.pop_all() => {
+                let now = state.now();
+                rows.into_iter().for_each(|row| signals.push(row, now));
+            }
+            () = sleep(wait) => {}
+        }
+        signals.set_limits(state.limits());
+        while let Some(signal) = signals.next(state.now()) {
+            if let Err(error) = send(&state, &emitter, signal).await {
+                warn!(%error, "a signal could not be sent");
+            }
+        }
+        let told = signals.take_told();
+        let statistics = &state.store.statistics;
+        statistics.signals_sent.add(told.sent);
+        statistics.signals_coalesced.add(told.coalesced);
+        statistics.signals_lost.add(told.lost);
+        // What was lost on the way here is told too.
+        signals.set_lost(statistics.signals_lost.get());
+    }
+}
+
+async fn send(state: &Arc<State>, emitter: &SignalEmitter<'static>, signal: Outgoing) -> zbus::Result<()> {
+    match signal {
+        Outgoing::EventSeen(answer) => {
+            let event_type = answer.row.event_type.map_or("", EventType::name);
+            let event = if wire::is_ready(&answer.row, &state.accounts) {
+                wire::event(&answer, |uid| state.accounts.name(uid))
+            } else {
+                let state = state.clone();
+                let made = spawn_blocking(move || wire::event(&answer, |uid| state.accounts.name(uid))).await;
+                made.map_err(|_| zbus::Error::Failure("the service is stopping".to_owned()))?
+            };
+            let exe = event.proc_path.clone().unwrap_or_default();
+            Audit::event_seen(emitter, event_type, &exe, &event).await
+        }
+        Outgoing::EventsLost(count) => Audit::events_lost(emitter, count).await,
+    }
+}
+
+/// What the properties that change say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// `Source`; `Connected` follows from it.
+    pub source: &'static str,
+    /// `RulesLoaded`.
+    pub rules_loaded: bool,
+}
+
+/// Tells the bus when the connection to auditd, or our rules, come and go: what changes together in one signal. Hands each
+/// change to `tell`, too.
+pub async fn tell_changes(state: Arc<State>, emitter: SignalEmitter<'static>, tell: impl Fn(Told)) {
+    let now = || Told { source: state.source.source(), rules_loaded: state.keeper.is_loaded() };
+    let mut told = Told::default();
+    tell(told);
+    loop {
+        listener!(state.source.changed => source_changed);
+        listener!(state.rules_changed => rules_changed);
+        let is = now();
+        if is == told {
+            match select(source_changed, rules_changed).await {
+                Either::Left(_) | Either::Right(_) => continue,
+            }
+        }
+        tell(is);
+        let mut changed = HashMap::new();
+        if is.source != told.source {
+            changed.insert("Source", Variant::from(is.source));
+            changed.insert("Connected", Variant::from(!is.source.is_empty()));
+        }
+        if is.rules_loaded != told.rules_loaded {
+            changed.insert("RulesLoaded", Variant::from(is.rules_loaded));
+        }
+        let interface = InterfaceName::from_static_str_unchecked(INTERFACE);
+        let sent = Properties::properties_changed(&emitter, interface, changed, Cow::Borrowed(&[])).await;
+        if let Err(error) = sent {
+            warn!(%error, "a change could not be told");
+        }
+        told = is;
+    }
+}

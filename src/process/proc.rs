@@ -1,0 +1,218 @@
+//! Reads `/proc`: only what cannot hang, but for [`Folder::title`].
+
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io;
+use rustix::time::{ClockId, clock_gettime};
+
+use audit_records::Bytes;
+
+/// Bytes of `stat` and `status` that are read: the fields that are used stand in the first few hundred.
+const MAX_STAT_BYTES: usize = 1024;
+
+/// A cgroup's path is at most this long, in bytes (`PATH_MAX`, and the kernel pads no more lines than hierarchies).
+const MAX_CGROUP_BYTES: usize = 8 * 1024;
+
+/// A name has 15 bytes (`TASK_COMM_LEN`), that of a kernel thread with its work some more.
+const MAX_COMM_BYTES: usize = 64;
+
+/// The folder of one process, kept open: all files that are opened below it are this process's, even when it has ended and
+/// its pid is another's.
+#[derive(Debug)]
+pub(super) struct Folder(OwnedFd);
+
+/// From `stat`, proc_pid_stat(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Its parent at this moment; 0 where it has none.
+    pub(super) ppid: u32,
+    /// In microseconds since boot.
+    pub(super) start_time_us: u64,
+    /// It is a zombie, and no thread of it is left.
+    pub(super) has_ended: bool,
+}
+
+impl Folder {
+    pub(super) fn open(pid: u32) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()).map(Self)
+    }
+
+    pub(super) fn stat(&self) -> Option<Stat> {
+        stat(self.read("stat", &mut [0; MAX_STAT_BYTES])?)
+    }
+
+    /// Its real user.
+    pub(super) fn uid(&self) -> Option<u32> {
+        uid(self.read("status", &mut [0; MAX_STAT_BYTES])?)
+    }
+
+    /// One line for each hierarchy, cgroups(7).
+    pub(super) fn cgroups(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; MAX_CGROUP_BYTES];
+        let length = self.read("cgroup", &mut buffer)?.len();
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// The file of its program; none where it is a kernel thread.
+    pub(super) fn exe(&self) -> Option<Bytes> {
+        self.link("exe")
+    }
+
+    pub(super) fn comm(&self) -> Option<Bytes> {
+        Some(self.read("comm", &mut [0; MAX_COMM_BYTES])?.trim_ascii_end().into())
+    }
+
+    /// The number of its mount namespace, as text.
+    pub(super) fn mounts(&self) -> Option<Bytes> {
+        self.link("ns/mnt")
+    }
+
+    /// Its arguments, at most `limit` bytes of them. **May hang for ever**: it is read from the memory of the process.
+    pub(super) fn title(&self, limit: usize) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; limit];
+        let length = self.read("cmdline", &mut buffer)?.len();
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    fn link(&self, name: &str) -> Option<Bytes> {
+        Some(readlinkat(&self.0, name, Vec::new()).ok()?.into_bytes().into())
+    }
+
+    fn read<'a>(&self, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        let file = openat(&self.0, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut length = 0;
+        while let Some(rest @ [_, ..]) = buffer.get_mut(length..) {
+            match io::retry_on_intr(|| io::read(&file, &mut *rest)).ok()? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        buffer.get(..length)
+    }
+}
+
+/// When the process with this pid started, in microseconds since boot; none where there is no such process.
+pub(super) fn start_time_us(pid: u32) -> Option<u64> {
+    let stat = Folder::open(pid).ok()?.stat()?;
+    (!stat.has_ended).then_some(stat.start_time_us)
+}
+
+/// In milliseconds since the epoch.
+pub(super) fn now_ms() -> u64 {
+    milliseconds(now(ClockId::Realtime))
+}
+
+/// The time since boot, in microseconds.
+pub(super) fn uptime_us() -> u64 {
+    now(ClockId::Boottime).as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+/// A time since boot as one since the epoch, in milliseconds, by the machine's clock of now.
+pub(super) fn since_epoch_ms(since_boot_us: u64) -> u64 {
+    let boot = now(ClockId::Realtime).saturating_sub(now(ClockId::Boottime));
+    milliseconds(boot.saturating_add(Duration::from_micros(since_boot_us)))
+}
+
+fn now(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn stat(text: &[u8]) -> Option<Stat> {
+    // The name, in round brackets, may hold anything: brackets, spaces and line ends too.
+    let end_of_name = text.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = text.get(end_of_name + 1..)?.split(|byte| byte.is_ascii_whitespace()).filter(|f| !f.is_empty());
+    // Counted from the third field of the man page, the state.
+    let state = fields.next()?;
+    let ppid = number(fields.next()?)?;
+    let threads = number(fields.nth(15)?)?;
+    let ticks: u64 = number(fields.nth(1)?)?;
+    let start_time = u128::from(ticks) * 1_000_000 / u128::from(procfs::ticks_per_second());
+    Some(Stat {
+        ppid: ppid.try_into().ok()?,
+        start_time_us: start_time.try_into().ok()?,
+        // A first thread that ended before the others looks like a zombie too.
+        has_ended: matches!(state, b"Z" | b"X" | b"x") && threads <= 1,
+    })
+}
+
+/// From `status`: the first of `Uid:`, proc_pid_status(5). The kernel escapes line ends in the name, which stands before.
+fn uid(text: &[u8]) -> Option<u32> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let mut fields = line.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
+    number(fields.next()?)?.try_into().ok()
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_fields() {
+        let rest = "S 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 0 250 1 2 3";
+        let hz = procfs::ticks_per_second();
+        let expected = Some(Stat { ppid: 7, start_time_us: 250 * 1_000_000 / hz, has_ended: false });
+        for name in ["sh", "a b", ") Z 1 1 (", "x) S 1 2\n3 (y", ""] {
+            assert_eq!(stat(format!("12 ({name}) {rest}\n").as_bytes()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_zombie_has_ended_only_without_threads() {
+        for (state, threads, ended) in
+            [("Z", 1, true), ("Z", 0, true), ("Z", 4, false), ("X", 1, true), ("D", 1, false)]
+        {
+            let text = format!("1 (x) {state} 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 {threads} 0 250 1");
+            assert_eq!(stat(text.as_bytes()).unwrap().has_ended, ended, "{state} {threads}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_garbage_is_no_stat() {
+        for text in
+            ["", "1 (x", "1 (x)", "1 (x) S", "1 (x) S x 2", "1 (x) S 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 1 0"]
+        {
+            assert_eq!(stat(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_real_uid_is_the_first() {
+        let table = [
+            ("Name:\tx\nUmask:\t0022\nUid:\t1000\t0\t0\t0\nGid:\t1\t1\t1\t1\n", Some(1000)),
+            ("Name:\tUid:\\n\nUid:\t7\t0\t0\t0\n", Some(7)),
+            ("Name:\tx\nUid:\t4294967295\t0\t0\t0\n", Some(u32::MAX)),
+            ("Name:\tx\nUid:\t\n", None),
+            ("Name:\tx\n", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(uid(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_folder() {
+        let folder = Folder::open(std::process::id()).unwrap();
+        let stat = folder.stat().unwrap();
+        assert!(!stat.has_ended && stat.ppid > 0 && stat.start_time_us < uptime_us());
+        assert_eq!(folder.uid(), Some(rustix::process::getuid().as_raw()));
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(folder.exe().as_deref(), Some(exe.as_os_str().as_encoded_bytes()));
+        assert!(folder.mounts().unwrap().starts_with(b"mnt:["));
+        assert!(folder.cgroups().unwrap().ends_with(b"\n"));
+        assert!(folder.title(4096).unwrap().ends_with(b"\0") && folder.title(3).unwrap().len() == 3);
+        assert!(Folder::open(u32::MAX).is_err() && start_time_us(u32::MAX).is_none());
+    }
+}

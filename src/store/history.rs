@@ -1,0 +1,346 @@
+//! Every event in order of arrival, bounded in rows and in bytes.
+//!
+//! Rows lie in one slab. A row knows the **slot** of the one before it of its process, and of its destination. These links
+//! are never mended: where one leads to a slot that was emptied, or taken by a newer row, the walk goes on through the
+//! order of all rows. So a row enters and leaves without touching another.
+//!
+//! When the history is full, the oldest row of the owner who holds the most goes.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::order::Order;
+use super::row::{Row, Whose};
+use super::shared::Shared;
+use super::shares::{Owner, Shares};
+
+/// A place in the slab.
+type Slot = u32;
+
+/// No place: the slab never has as many.
+const NOWHERE: Slot = Slot::MAX;
+
+/// The rows, and the ways through them.
+#[derive(Debug)]
+pub(super) struct History {
+    slab: Vec<Option<Node>>,
+    free: Vec<Slot>,
+    order: Order<Slot>,
+    by_pid: HashMap<u32, Chain>,
+    by_host: HashMap<IpAddr, Chain>,
+    /// The rows of each owner, the oldest first.
+    by_owner: HashMap<Owner, VecDeque<Slot>>,
+    shares: Shares,
+    bytes: usize,
+    max_rows: usize,
+    max_bytes: usize,
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    row: Row,
+    /// The row before this one of the same process, and of the same destination; [`NOWHERE`] for the first.
+    older_of_pid: Slot,
+    older_of_host: Slot,
+}
+
+/// Which rows a walk passes, from the newest to the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    All,
+    Pid(u32),
+    /// In its own form: not mapped.
+    Host(IpAddr),
+}
+
+/// How far a walk has come. It holds nothing of the history: rows may come and go between two steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    path: Path,
+    /// Only rows with a lower sequence are left.
+    before: u64,
+    at: At,
+    /// So many rows are left at the most, which saves the search for more.
+    left: u32,
+}
+
+/// Where the next row of a walk is looked for.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// At the newest row of the path.
+    Newest,
+    /// Behind this row of the path.
+    Behind(Slot),
+    /// In the order of all rows.
+    Order,
+}
+
+/// One step of a walk.
+enum Next<'a> {
+    Row(Slot, &'a Node),
+    /// A row that is not on the path.
+    Passed,
+    End,
+}
+
+/// The rows of one process or destination.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    /// It may be gone.
+    newest: Slot,
+    rows: u32,
+}
+
+impl History {
+    pub(super) fn new(max_rows: usize, max_bytes: usize) -> Self {
+        Self {
+            slab: Vec::new(),
+            free: Vec::new(),
+            order: Order::default(),
+            by_pid: HashMap::new(),
+            by_host: HashMap::new(),
+            by_owner: HashMap::new(),
+            shares: Shares::of(max_rows),
+            bytes: 0,
+            max_rows,
+            max_bytes,
+            forgotten: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// In memory, with what the rows share.
+    pub(super) fn bytes(&self, shared: &Shared) -> usize {
+        self.bytes + shared.bytes()
+    }
+
+    pub(super) fn set_max_rows(&mut self, max_rows: usize, shared: &mut Shared) {
+        self.max_rows = max_rows;
+        self.evict(shared);
+    }
+
+    /// Adds the newest row, whose origin was interned for it, and drops old ones until all fit.
+    pub(super) fn push(&mut self, row: Row, shared: &mut Shared) {
+        let (sequence, pid, host, owner) = (row.sequence, row.origin.pid, row.host(), row.origin.owner);
+        shared.retain_whose(&row.whose);
+        self.bytes += row.size() + PER_ROW;
+        self.shares.change(owner, weight(&row), 0);
+        let slot = self.place(Node { row, older_of_pid: NOWHERE, older_of_host: NOWHERE });
+        let older_of_pid = pid.map_or(NOWHERE, |pid| append(&mut self.by_pid, pid, slot));
+        let older_of_host = host.map_or(NOWHERE, |host| append(&mut self.by_host, host, slot));
+        if let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::as_mut) {
+            (node.older_of_pid, node.older_of_host) = (older_of_pid, older_of_host);
+        }
+        self.order.push(sequence, slot);
+        self.by_owner.entry(owner).or_default().push_back(slot);
+        self.evict(shared);
+    }
+
+    /// A walk along this path, over the rows below `before`.
+    pub(super) fn walk(&self, path: Path, before: u64) -> Walk {
+        let chain = match path {
+            Path::All => None,
+            Path::Pid(pid) => Some(self.by_pid.get(&pid)),
+            Path::Host(host) => Some(self.by_host.get(&host)),
+        };
+        let left = chain.map_or(u32::MAX, |chain| chain.map_or(0, |chain| chain.rows));
+        let at = if before == u64::MAX {
+            At::Newest
+        } else {
+            // A cursor: mostly its row is still there.
+            let at_cursor = self.order.below(before + 1).next();
+            let is_on_path = |(_, slot): &(u64, Slot)| self.node(*slot).is_some_and(|node| node.is_on(path));
+            let at_cursor = at_cursor.filter(|(sequence, slot)| *sequence == before && self.is_live(*sequence, *slot));
+            at_cursor.filter(is_on_path).map_or(At::Order, |(_, slot)| At::Behind(slot))
+        };
+        Walk { path, before, at, left }
+    }
+
+    /// Calls `see` for at most `steps` rows of the walk, the newest first, until it says stop; whether there may be more.
+    pub(super) fn step(&self, walk: &mut Walk, steps: usize, mut see: impl FnMut(&Row) -> bool) -> bool {
+        for _ in 0..steps {
+            match self.next(walk) {
+                Next::Row(_, node) => {
+                    if !see(&node.row) {
+                        return true;
+                    }
+                }
+                Next::Passed => {}
+                Next::End => return false,
+            }
+        }
+        true
+    }
+
+    /// Tells at most `steps` rows of the walk whose process they are: `tell` changes that, and says whether to go on.
+    /// Whether there may be more.
+    pub(super) fn tell(
+        &mut self,
+        walk: &mut Walk,
+        steps: usize,
+        shared: &mut Shared,
+        mut tell: impl FnMut(&Row) -> Option<Whose>,
+    ) -> bool {
+        for _ in 0..steps {
+            match self.next(walk) {
+                Next::Row(slot, node) => {
+                    let Some(whose) = tell(&node.row) else { return false };
+                    let Some(node) = self.slab.get_mut(slot as usize).and_then(Option::as_mut) else { return false };
+                    shared.retain_whose(&whose);
+                    shared.release_whose(&node.row.whose);
+                    node.row.whose = whose;
+                }
+                Next::Passed => {}
+                Next::End => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes the walk one step on.
+    fn next(&self, walk: &mut Walk) -> Next<'_> {
+        if walk.left == 0 {
+            return Next::End;
+        }
+        let newest = |chain: Option<&Chain>| chain.map_or(NOWHERE, |chain| chain.newest);
+        let link = match (walk.path, walk.at) {
+            (Path::Pid(pid), At::Newest) => Some(newest(self.by_pid.get(&pid))),
+            (Path::Host(host), At::Newest) => Some(newest(self.by_host.get(&host))),
+            (path, At::Behind(slot)) => match (path, self.node(slot)) {
+                (Path::Pid(_), Some(node)) if node.row.sequence == walk.before => Some(node.older_of_pid),
+                (Path::Host(_), Some(node)) if node.row.sequence == walk.before => Some(node.older_of_host),
+                _ => None,
+            },
+            (Path::All, At::Newest) | (_, At::Order) => None,
+        };
+        let linked = match link {
+            Some(NOWHERE) => return Next::End,
+            // A link to what is gone leads to nothing, or to a row that came later.
+            Some(slot) => self
+                .node(slot)
+                .filter(|node| node.is_on(walk.path) && node.row.sequence < walk.before)
+                .map(|node| (slot, node)),
+            None => None,
+        };
+        let found = linked.or_else(|| {
+            let is_live = |(sequence, slot): &(u64, Slot)| self.is_live(*sequence, *slot);
+            let (_, slot) = self.order.below(walk.before).find(is_live)?;
+            Some((slot, self.node(slot)?))
+        });
+        let Some((slot, node)) = found else { return Next::End };
+        walk.before = node.row.sequence;
+        if !node.is_on(walk.path) {
+            walk.at = At::Order;
+            return Next::Passed;
+        }
+        walk.at = At::Behind(slot);
+        walk.left -= u32::from(walk.left < u32::MAX);
+        Next::Row(slot, node)
+    }
+
+    fn is_live(&self, sequence: u64, slot: Slot) -> bool {
+        self.node(slot).is_some_and(|node| node.row.sequence == sequence)
+    }
+
+    fn node(&self, slot: Slot) -> Option<&Node> {
+        self.slab.get(slot as usize)?.as_ref()
+    }
+
+    fn place(&mut self, node: Node) -> Slot {
+        if let Some(slot) = self.free.pop()
+            && let Some(place) = self.slab.get_mut(slot as usize)
+        {
+            *place = Some(node);
+            return slot;
+        }
+        self.slab.push(Some(node));
+        // The configuration allows no history of as many rows as u32 counts.
+        u32::try_from(self.slab.len() - 1).unwrap_or(NOWHERE)
+    }
+
+    fn evict(&mut self, shared: &mut Shared) {
+        while self.len() > self.max_rows || self.bytes(shared) > self.max_bytes {
+            let Some(owner) = self.shares.heaviest() else { return };
+            let Some(rows) = self.by_owner.get_mut(&owner) else { return };
+            let Some(slot) = rows.pop_front() else { return };
+            if rows.is_empty() {
+                self.by_owner.remove(&owner);
+            }
+            self.remove(slot, shared);
+            self.forgotten += 1;
+        }
+    }
+
+    fn remove(&mut self, slot: Slot, shared: &mut Shared) {
+        let Some(Node { row, .. }) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.free.push(slot);
+        let slab = &self.slab;
+        self.order.lose_one(|sequence, slot| {
+            slab.get(slot as usize).and_then(Option::as_ref).is_some_and(|node| node.row.sequence == sequence)
+        });
+        if let Some(pid) = row.origin.pid {
+            shorten(&mut self.by_pid, pid);
+        }
+        if let Some(host) = row.host() {
+            shorten(&mut self.by_host, host);
+        }
+        self.shares.change(row.origin.owner, 0, weight(&row));
+        self.bytes -= row.size() + PER_ROW;
+        shared.release(&row);
+    }
+}
+
+/// What a row counts for among those of its owner, in bytes: with what it may share, as if it did not.
+fn weight(row: &Row) -> usize {
+    row.size() + PER_ROW + row.origin.size()
+}
+
+/// What a row takes beside itself, in bytes: its links, and its places in the orders and in the maps of chains.
+const PER_ROW: usize = size_of::<Node>() - size_of::<Row>() + 96;
+
+impl Node {
+    fn is_on(&self, path: Path) -> bool {
+        match path {
+            Path::All => true,
+            Path::Pid(pid) => self.row.origin.pid == Some(pid),
+            Path::Host(host) => self.row.host() == Some(host),
+        }
+    }
+}
+
+/// A row is the newest of its chain now. Returns the one before it.
+fn append<K: Eq + Hash>(chains: &mut HashMap<K, Chain>, key: K, slot: Slot) -> Slot {
+    match chains.entry(key) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(Chain { newest: slot, rows: 1 });
+            NOWHERE
+        }
+        Entry::Occupied(mut chain) => {
+            let chain = chain.get_mut();
+            chain.rows += 1;
+            std::mem::replace(&mut chain.newest, slot)
+        }
+    }
+}
+
+/// A chain has lost a row.
+fn shorten<K: Eq + Hash>(chains: &mut HashMap<K, Chain>, key: K) {
+    if let Entry::Occupied(mut chain) = chains.entry(key) {
+        chain.get_mut().rows -= 1;
+        if chain.get().rows == 0 {
+            chain.remove();
+        }
+    }
+}

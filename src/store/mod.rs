@@ -1,0 +1,301 @@
+//! What is known of the machine's connections: the centre of the service. Everything before it fills it, everything behind
+//! it asks it.
+//!
+//! - A **row** is one event. The **history** holds every row in order of arrival, [`Config`](crate::config::Config)'s
+//!   `history` of them; the **newest** holds the last one of each process and type, as lists show them.
+//! - **Who** is what the records say of a process, **whose** is what `/proc` says. Rows of one process share both.
+//! - **Sight** is what somebody may see.
+//!
+//! The lock is std's. It is held for one insert, or for some hundred rows of a walk, so that a caller who walks the whole
+//! history delays neither the reader nor other callers.
+
+mod history;
+mod newest;
+mod order;
+mod query;
+mod row;
+mod shared;
+mod shares;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit_records::{Event, EventType};
+
+use self::history::{History, Path};
+use self::newest::{Entry, Newest};
+use self::shared::Shared;
+
+pub use newest::MAX_IDLE;
+pub use query::{DEFAULT_LIMIT, Exe, MAX_LIMIT, Prefix, Query, Sight};
+pub use row::{Extra, OUTCOMES, Row, Whose, outcome_name};
+pub use shared::Origin;
+pub use statistics::{Counter, Statistics};
+
+/// Rows passed while the lock is held: some ten microseconds.
+const CHUNK: usize = 256;
+
+/// What the history holds in memory, in bytes: its rows and what they share.
+pub const MAX_HISTORY_BYTES: usize = 48 * 1024 * 1024;
+
+/// How many rows are looked through for processes that may hold a connection.
+const MAX_LOOK_BACK: usize = 1024;
+
+/// How many processes are worth a look before all are looked at.
+const MAX_CANDIDATES: usize = 32;
+
+/// The rows, and the counters of everything that led to them.
+#[derive(Debug)]
+pub struct Store {
+    inner: Mutex<Inner>,
+    /// This machine's name, as records name it.
+    node: Box<[u8]>,
+    /// What happened so far.
+    pub statistics: Statistics,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sequence: u64,
+    shared: Shared,
+    history: History,
+    newest: Newest,
+}
+
+/// A row as it is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The event.
+    pub row: Row,
+    /// How many events it stands for.
+    pub count: u64,
+}
+
+impl Store {
+    /// Empty; for so many rows, and so many of the newest. Records of another machine than `node` belong to no user of this
+    /// one.
+    #[must_use]
+    pub fn new(history: usize, max_events: usize, node: &[u8]) -> Self {
+        let inner = Inner {
+            sequence: 0,
+            shared: Shared::default(),
+            history: History::new(history, MAX_HISTORY_BYTES),
+            newest: Newest::new(max_events),
+        };
+        Self { inner: Mutex::new(inner), node: node.into(), statistics: Statistics::default() }
+    }
+
+    /// From now on for so many.
+    pub fn set_limits(&self, history: usize, max_events: usize) {
+        let mut inner = self.lock();
+        let Inner { history: rows, newest, shared, .. } = &mut *inner;
+        rows.set_max_rows(history, shared);
+        newest.set_max_entries(max_events);
+    }
+
+    /// Takes an event that arrived now, `seen_us` microseconds since the epoch. Returns its row, and whether somebody should
+    /// look at its process.
+    pub fn insert(&self, event: &Event<'_>, now: Duration, seen_us: u64) -> Row {
+        let mut inner = self.lock();
+        let Inner { sequence, shared, history, newest } = &mut *inner;
+        *sequence += 1;
+        let origin = shared.intern(event.who(), |node| is_named(node, &self.node));
+        let mut row = Row::new(event, *sequence, seen_us, origin);
+        newest.complete(&mut row);
+        history.push(row.clone(), shared);
+        newest.insert(row.clone(), now);
+        row
+    }
+
+    /// Tells whose the rows of this pid are: those since `since` for certain, and those before that nobody has told of.
+    pub fn attach(&self, pid: u32, since: u64, whose: &Whose) {
+        let mut walk = self.lock().history.walk(Path::Pid(pid), u64::MAX);
+        let of_row = |row: &Row| {
+            let is_open = matches!(row.whose, Whose::Pending);
+            // Those of another machine, or before the process, are not its own.
+            match whose {
+                _ if !is_open && row.sequence < since => None,
+                _ if !is_open && !matches!(row.whose, Whose::Process(_)) => Some(row.whose.clone()),
+                // Another user's: for that one somebody looks, too.
+                Whose::Process(process) if row.origin.uid != Some(process.uid) => Some(row.whose.clone()),
+                Whose::Process(process) if !process.lived_at(row.id.milliseconds) => Some(Whose::Nothing),
+                whose => Some(whose.clone()),
+            }
+        };
+        self.lock().newest.attach(pid, since, whose);
+        loop {
+            let mut inner = self.lock();
+            let Inner { history, shared, .. } = &mut *inner;
+            if !history.tell(&mut walk, CHUNK, shared, of_row) {
+                return;
+            }
+        }
+    }
+
+    /// The newest event of that pid that may be seen.
+    #[must_use]
+    pub fn of_pid(&self, pid: u32, sight: Sight, now: Duration) -> Option<Answer> {
+        if let Some(entry) = self.lock().newest.of_pid(pid, now, |row| sight.allows(row)) {
+            return Some(Answer::of(entry));
+        }
+        self.first(Path::Pid(pid), usize::MAX, |row| sight.allows(row)).map(Answer::single)
+    }
+
+    /// Hands the newest of each process and type to `take`, the newest first, until it says stop.
+    pub fn newest(&self, sight: Sight, now: Duration, mut take: impl FnMut(Answer) -> bool) {
+        let mut before = Some(u64::MAX);
+        while let Some(cursor) = before {
+            let mut chunk = Vec::new();
+            before = self.lock().newest.step(cursor, CHUNK, now, |entry| {
+                if sight.allows(&entry.row) {
+                    chunk.push(Answer::of(entry));
+                }
+            });
+            if !chunk.into_iter().all(&mut take) {
+                return;
+            }
+        }
+    }
+
+    /// Hands what the history has to `take`, the newest first, until there are as many as the query wants or it says stop.
+    /// Returns the cursor that continues, 0 at the end.
+    pub fn find(&self, query: &Query, sight: Sight, mut take: impl FnMut(Answer) -> bool) -> u64 {
+        let mut walk = self.lock().history.walk(query.path(), query.before);
+        let mut wanted = query.limit;
+        let mut last = query.before;
+        loop {
+            let mut chunk = Vec::new();
+            // One more than wanted: whether there is more.
+            let more = self.lock().history.step(&mut walk, CHUNK, |row| {
+                if sight.allows(row) && query.matches(row) {
+                    chunk.push(row.clone());
+                }
+                chunk.len() <= wanted
+            });
+            for row in chunk {
+                let sequence = row.sequence;
+                if wanted == 0 || !take(Answer::single(row)) {
+                    return last;
+                }
+                wanted -= 1;
+                last = sequence;
+            }
+            if !more {
+                return 0;
+            }
+        }
+    }
+
+    /// The processes with a wanted row that names this address, the newest first: each by its newest such row. Of many rows
+    /// only the newest are looked through.
+    #[must_use]
+    pub fn users_of(&self, host: IpAddr, wanted: impl Fn(&Row) -> bool) -> Vec<Row> {
+        self.processes(Path::Host(host.to_canonical()), MAX_LOOK_BACK, MAX_CANDIDATES, wanted)
+    }
+
+    /// The newest wanted row that names this address, if all such rows are of one process.
+    #[must_use]
+    pub fn sole_user_of(&self, host: IpAddr, wanted: impl Fn(&Row) -> bool) -> Option<Row> {
+        let mut users = self.processes(Path::Host(host.to_canonical()), usize::MAX, 2, wanted).into_iter();
+        users.next().filter(|_| users.next().is_none())
+    }
+
+    /// The processes of that user that made sockets last, the newest first: each by its newest socket.
+    #[must_use]
+    pub fn makers(&self, uid: u32, sight: Sight) -> Vec<Row> {
+        let makes = |row: &Row| {
+            row.event_type == Some(EventType::Socket) && row.origin.who().uid() == Some(uid) && sight.allows(row)
+        };
+        self.processes(Path::All, MAX_LOOK_BACK, MAX_CANDIDATES, makes)
+    }
+
+    /// The newest row of that process that is wanted.
+    #[must_use]
+    pub fn of_process(&self, pid: u32, start_time_us: u64, wanted: impl Fn(&Row) -> bool) -> Option<Row> {
+        let is_its = |row: &Row| row.process().is_none_or(|process| process.start_time_us == start_time_us);
+        self.first(Path::Pid(pid), usize::MAX, |row| is_its(row) && wanted(row))
+    }
+
+    /// Drops what is old.
+    pub fn expire(&self, now: Duration) {
+        while self.lock().newest.expire(CHUNK, now) {}
+    }
+
+    /// Each counter with its name.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        {
+            let inner = self.lock();
+            self.statistics.events_cached.set(inner.newest.len() as u64);
+            self.statistics.events_evicted.set(inner.newest.evicted());
+            self.statistics.events_remembered.set(inner.history.len() as u64);
+            self.statistics.events_forgotten.set(inner.history.forgotten());
+        }
+        self.statistics.iter().collect()
+    }
+
+    /// The newest row on a path that is wanted, among so many.
+    fn first(&self, path: Path, limit: usize, wanted: impl Fn(&Row) -> bool) -> Option<Row> {
+        let mut found = None;
+        self.walk(path, limit, |row| {
+            found = wanted(row).then(|| row.clone());
+            found.is_none()
+        });
+        found
+    }
+
+    /// The newest row of each process on a path that is wanted: among so many rows, of so many processes.
+    fn processes(&self, path: Path, limit: usize, most: usize, wanted: impl Fn(&Row) -> bool) -> Vec<Row> {
+        let mut found: Vec<Row> = Vec::new();
+        self.walk(path, limit, |row| {
+            if wanted(row) && !found.iter().any(|newer| newer.is_of_same_process(row)) {
+                found.push(row.clone());
+            }
+            found.len() < most
+        });
+        found
+    }
+
+    fn walk(&self, path: Path, limit: usize, mut see: impl FnMut(&Row) -> bool) {
+        let mut walk = self.lock().history.walk(path, u64::MAX);
+        let mut left = limit;
+        let mut stopped = false;
+        while left > 0 && !stopped {
+            let steps = left.min(CHUNK);
+            left -= steps;
+            let more = self.lock().history.step(&mut walk, steps, |row| {
+                stopped = !see(row);
+                !stopped
+            });
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    fn of(entry: &Entry) -> Self {
+        Self { row: entry.row.clone(), count: entry.count }
+    }
+
+    /// Of a row that stands for itself.
+    #[must_use]
+    pub fn single(row: Row) -> Self {
+        Self { row, count: 1 }
+    }
+}
+
+/// Whether a record's node is the machine of that name: auditd writes the name with or without its domain (`name_format`,
+/// auditd.conf(5)).
+fn is_named(node: &[u8], name: &[u8]) -> bool {
+    node.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
+}

@@ -1,0 +1,132 @@
+//! What rows have in common, held once and counted.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use audit_records::{Who, WhoBuf};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use super::row::{Row, Whose};
+use super::shares::Owner;
+
+/// Who did it, as the records say; and what is asked of it for every row, decoded once.
+#[derive(Debug)]
+pub struct Origin {
+    who: WhoBuf,
+    hash: u64,
+    /// The process: of a thread its thread group.
+    pub pid: Option<u32>,
+    /// The user who may see it: the real uid, if it is a user of this machine.
+    pub uid: Option<u32>,
+    /// Not another machine's.
+    pub is_local: bool,
+    pub(super) owner: Owner,
+}
+
+impl Origin {
+    /// All that the records say.
+    #[must_use]
+    pub fn who(&self) -> Who<'_> {
+        self.who.as_who()
+    }
+
+    /// What it holds in memory, in bytes.
+    #[must_use]
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.who.size()
+    }
+}
+
+/// The [`Origin`]s and processes that rows hold, each once, and how many rows hold it.
+///
+/// The history's bound in bytes includes them, so they are counted by the rows of the history alone: an entry among the
+/// newest holds at most one row more.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    origins: HashTable<Held>,
+    /// And ancestors of processes that were gone. By their address: the visitor makes one for each.
+    processes: HashMap<usize, u32>,
+    hasher: DefaultHashBuilder,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    origin: Arc<Origin>,
+    rows: u32,
+}
+
+/// What a shared thing takes beside itself, in bytes: its counts, and its place in a table.
+const PER_SHARED: usize = 64;
+
+impl Shared {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The one copy of what these fields say, for a row that is about to enter the history. `is_local` tells a node of this
+    /// machine.
+    pub(super) fn intern(&mut self, who: Who<'_>, is_local: impl Fn(&[u8]) -> bool) -> Arc<Origin> {
+        let hash = self.hasher.hash_one(who);
+        if let Some(held) = self.origins.find_mut(hash, |held| held.origin.who() == who) {
+            held.rows += 1;
+            return held.origin.clone();
+        }
+        let is_local = who.node().is_none_or(is_local);
+        let origin = Arc::new(Origin {
+            who: WhoBuf::new(who),
+            hash,
+            pid: who.pid(),
+            uid: who.uid().filter(|_| is_local),
+            is_local,
+            owner: Owner::of(who),
+        });
+        self.bytes += origin.size() + PER_SHARED;
+        self.origins.insert_unique(hash, Held { origin: origin.clone(), rows: 1 }, |held| held.origin.hash);
+        origin
+    }
+
+    /// A row of the history is gone.
+    pub(super) fn release(&mut self, row: &Row) {
+        let is_its = |held: &Held| Arc::ptr_eq(&held.origin, &row.origin);
+        if let Ok(mut entry) = self.origins.find_entry(row.origin.hash, is_its) {
+            entry.get_mut().rows -= 1;
+            if entry.get().rows == 0 {
+                let (held, _) = entry.remove();
+                self.bytes -= held.origin.size() + PER_SHARED;
+            }
+        }
+        self.release_whose(&row.whose);
+    }
+
+    pub(super) fn retain_whose(&mut self, whose: &Whose) {
+        let Some((address, size)) = place(whose) else { return };
+        let rows = self.processes.entry(address).or_default();
+        *rows += 1;
+        if *rows == 1 {
+            self.bytes += size + PER_SHARED;
+        }
+    }
+
+    pub(super) fn release_whose(&mut self, whose: &Whose) {
+        let Some((address, size)) = place(whose) else { return };
+        let Some(rows) = self.processes.get_mut(&address) else { return };
+        *rows -= 1;
+        if *rows == 0 {
+            self.processes.remove(&address);
+            self.bytes -= size + PER_SHARED;
+        }
+    }
+}
+
+/// Where a process lies in memory, and what it takes there.
+fn place(whose: &Whose) -> Option<(usize, usize)> {
+    match whose {
+        Whose::Process(process) => Some((Arc::as_ptr(process).addr(), process.size())),
+        Whose::Gone { parents, .. } if !parents.is_empty() => {
+            let size = parents.iter().map(|one| size_of_val(one) + one.program.len()).sum();
+            Some((Arc::as_ptr(parents).cast::<()>().addr(), size))
+        }
+        Whose::Gone { .. } | Whose::Pending | Whose::Nothing => None,
+    }
+}

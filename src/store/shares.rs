@@ -1,0 +1,67 @@
+//! Who holds how much.
+
+use std::collections::BTreeSet;
+
+use audit_records::Who;
+use hashbrown::HashMap;
+
+/// Whose share something counts to: the user who logged in, or for services the user they run as. A user can take on many
+/// uids (in a user namespace), but never another login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Owner(Option<u32>);
+
+impl Owner {
+    pub(super) fn of(who: Who<'_>) -> Self {
+        Self(who.auid().or_else(|| who.uid()))
+    }
+}
+
+/// The bytes that each owner holds. Whoever holds the most gives way when room is needed, so nobody pushes out somebody
+/// who holds less.
+///
+/// Of what many rows hold together a thousandth is no difference: weights are compared in steps, and most changes stay
+/// within one.
+#[derive(Debug)]
+pub(super) struct Shares {
+    by_owner: HashMap<Owner, usize>,
+    /// By their steps, the heaviest last.
+    by_weight: BTreeSet<(usize, Owner)>,
+    /// A step in bytes, as a power of two.
+    step: u32,
+}
+
+/// What a row weighs at the least, in bytes.
+const ROW: usize = 512;
+
+impl Shares {
+    /// Of so many rows.
+    pub(super) fn of(rows: usize) -> Self {
+        let step = (rows / 1024 * ROW).checked_ilog2().unwrap_or(0);
+        Self { by_owner: HashMap::new(), by_weight: BTreeSet::new(), step }
+    }
+
+    /// An owner holds so many bytes more, and so many less.
+    pub(super) fn change(&mut self, owner: Owner, more: usize, less: usize) {
+        if more == less {
+            return;
+        }
+        let weight = self.by_owner.entry(owner).or_default();
+        let before = *weight;
+        *weight = (before + more).saturating_sub(less);
+        let after = *weight;
+        if after == 0 {
+            self.by_owner.remove(&owner);
+        }
+        let [was, is] = [before, after].map(|weight| (weight >> self.step, owner));
+        if before > 0 && (after == 0 || was != is) {
+            self.by_weight.remove(&was);
+        }
+        if after > 0 && (before == 0 || was != is) {
+            self.by_weight.insert(is);
+        }
+    }
+
+    pub(super) fn heaviest(&self) -> Option<Owner> {
+        self.by_weight.last().map(|(_, owner)| *owner)
+    }
+}

@@ -1,0 +1,84 @@
+//! What happened so far, in numbers: everything that is not handed on is counted here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One number. It only grows, but for those that say how many there are now.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Replaces it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+        /// All counters since the start of the service. Their names on the bus are in [`Statistics::NAMES`].
+        #[derive(Debug, Default)]
+        pub struct Statistics { $($(#[$doc])* pub $field: Counter,)* }
+
+        impl Statistics {
+            /// The names in the contract.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// Each name with its value.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($name, self.$field.get())),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Lines found in the stream.
+    lines_read: "LinesRead",
+    /// Lines that are no records, too long, or binary that made no sense.
+    lines_malformed: "LinesMalformed",
+    /// Lines joined to another record, or cut off by the end of a connection. They are thrown away.
+    lines_torn: "LinesTorn",
+    /// Lines that are records, of whatever type.
+    records_parsed: "RecordsParsed",
+    /// Records that came after their event was finished.
+    records_late: "RecordsLate",
+    /// Records and pieces of arguments beyond a bound.
+    records_cut: "RecordsCut",
+    /// Events of a system call or an io_uring operation, ours or not.
+    events_assembled: "EventsAssembled",
+    /// Events without their end, or without the record that says who did it.
+    events_incomplete: "EventsIncomplete",
+    /// Events under our key.
+    events_matched: "EventsMatched",
+    /// Entries among the newest of each process and type now.
+    events_cached: "EventsCached",
+    /// Entries that went because there were too many.
+    events_evicted: "EventsEvicted",
+    /// Events in the history now.
+    events_remembered: "EventsRemembered",
+    /// Events that went from the history because it was full.
+    events_forgotten: "EventsForgotten",
+    /// Looks at `/proc` that were not taken: too many were waiting, or one hung.
+    visits_lost: "VisitsLost",
+    /// `EventSeen` signals.
+    signals_sent: "SignalsSent",
+    /// Events that were merged into the signal of another one.
+    signals_coalesced: "SignalsCoalesced",
+    /// Events that were not signalled: too many.
+    signals_lost: "SignalsLost",
+    /// Connections to auditd after the first one.
+    reconnects: "Reconnects",
+    /// Events that never came, by their missing serials.
+    serial_gaps: "SerialGaps",
+}

@@ -1,0 +1,238 @@
+//! Whose connection is it? Of real sockets, in networks of the test's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{CallError, Client, Network, Records, User, World, available, eventually, plain};
+
+const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
+const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+
+/// Asks whose connection that is.
+fn owner(client: &Client, protocol: &str, source: SocketAddr, destination: SocketAddr) -> Result<Value, CallError> {
+    let (source_host, destination_host) = (source.ip().to_string(), destination.ip().to_string());
+    let (sport, dport) = (source.port().to_string(), destination.port().to_string());
+    let arguments = ["ssqsq", protocol, &source_host, &sport, &destination_host, &dport];
+    client.call("GetEventByConnection", &arguments).map(|reply| plain(&reply[0]))
+}
+
+/// A child that holds what it got as its standard input, and does nothing.
+struct Holder(Child);
+
+impl Holder {
+    fn of(user: User, socket: impl Into<Stdio>) -> Self {
+        Self(user.command("sleep").arg("1000").stdin(socket).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_process_that_holds_the_socket_is_named() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for host in ["127.0.0.1", "[::1]"] {
+        let stream = TcpStream::connect(format!("{host}:{port}")).unwrap();
+        let (source, destination) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let holder = Holder::of(User::Root, std::os::fd::OwnedFd::from(stream));
+        // No event came of it: what is told is what /proc knows.
+        let event = owner(&root, "tcp", source, destination).unwrap();
+        let told = [&event["Pid"], &event["Certainty"], &event["Source"], &event["ProcPath"], &event["Running"]];
+        let expected = json!([holder.pid(), "socket", "proc", "/usr/bin/sleep", true]);
+        assert_eq!(json!(told), expected, "{host}: {event}");
+
+        world.auditd.send(Records::connect(port).pid(holder.pid()).exe("/usr/bin/sleep").text());
+        root.wait_for_event_of(holder.pid());
+        let event = owner(&root, "tcp", source, destination).unwrap();
+        assert_eq!((&event["Pid"], &event["Source"]), (&json!(holder.pid()), &json!("audisp")), "{host}: {event}");
+        // In either form of its address.
+        if let ([SocketAddr::V4(source), SocketAddr::V4(destination)], true) = ([source, destination], host != "[::1]")
+        {
+            let mapped = |one: std::net::SocketAddrV4| SocketAddr::new(one.ip().to_ipv6_mapped().into(), one.port());
+            let event = owner(&root, "tcp", mapped(source), mapped(destination)).unwrap();
+            assert_eq!(event["Pid"], holder.pid());
+        }
+    }
+
+    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+    connected.connect("127.0.0.1:9").unwrap();
+    let unconnected = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let dual = UdpSocket::bind("[::]:0").unwrap();
+    for socket in [connected, unconnected, dual] {
+        let source = SocketAddr::new("127.0.0.1".parse().unwrap(), socket.local_addr().unwrap().port());
+        let holder = Holder::of(User::Root, std::os::fd::OwnedFd::from(socket));
+        let event = owner(&root, "udp", source, "127.0.0.1:9".parse().unwrap()).unwrap();
+        assert_eq!((&event["Pid"], &event["Certainty"]), (&json!(holder.pid()), &json!("socket")), "{event}");
+    }
+}
+
+#[test]
+fn all_who_hold_a_socket_are_told() {
+    let Some(world) = World::start("") else { return };
+    let root = world.root();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let source = socket.local_addr().unwrap();
+    let holders: Vec<_> =
+        (0..2).map(|_| Holder::of(User::Root, std::os::fd::OwnedFd::from(socket.try_clone().unwrap()))).collect();
+    drop(socket);
+    let event = owner(&root, "udp", source, "127.0.0.1:9".parse().unwrap()).unwrap();
+    assert_eq!(event["Certainty"], "shared", "{event}");
+    let mut told: BTreeSet<u64> = event["Holders"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+    told.extend(event["Pid"].as_u64());
+    assert_eq!(told, holders.iter().map(|holder| u64::from(holder.pid())).collect());
+}
+
+#[test]
+fn a_socket_that_is_gone_is_answered_from_the_history_if_one_process_can_be_meant() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let (source, destination) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:4242".parse().unwrap());
+    assert_eq!(owner(&root, "tcp", source, destination).unwrap_err().name, NOT_FOUND);
+    let first = Records::connect(4242).uid(User::Alice.uid());
+    for records in [&first, &first.again()] {
+        world.auditd.send(records.text());
+    }
+    root.wait_for_counter("EventsMatched", 2);
+    for user in [User::Root, User::Member, User::Alice] {
+        let event = owner(&world.client(user), "tcp", source, destination).unwrap();
+        assert_eq!((&event["Pid"], &event["Certainty"]), (&json!(first.pid), &json!("history")), "{user:?}: {event}");
+    }
+    assert_eq!(owner(&world.client(User::Bob), "tcp", source, destination).unwrap_err().name, NOT_FOUND);
+    // Another port is another connection.
+    assert_eq!(owner(&root, "tcp", source, "127.0.0.1:4243".parse().unwrap()).unwrap_err().name, NOT_FOUND);
+    // With a second process nobody can tell; but alice has made only one, and learns nothing of the other.
+    world.auditd.send(Records::connect(4242).text());
+    root.wait_for_counter("EventsMatched", 3);
+    assert_eq!(owner(&root, "tcp", source, destination).unwrap_err().name, NOT_FOUND);
+    assert!(owner(&world.client(User::Alice), "tcp", source, destination).is_ok());
+}
+
+#[test]
+fn the_connection_of_another_user_is_as_if_it_were_not_there() {
+    let Some(mut world) = World::start("") else { return };
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    let (source, destination) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    let holder = Holder::of(User::Alice, std::os::fd::OwnedFd::from(socket));
+    for _ in 0..2 {
+        for user in [User::Root, User::Member, User::Alice] {
+            assert_eq!(
+                owner(&world.client(user), "udp", source, destination).unwrap()["Pid"],
+                holder.pid(),
+                "{user:?}"
+            );
+        }
+        // And once more when an event of it is known.
+        let records = Records::socket().pid(holder.pid()).uid(User::Alice.uid());
+        world.auditd.send(records.text());
+        world.root().wait_for_event_of(holder.pid());
+    }
+    let bob = world.client(User::Bob);
+    let there = owner(&bob, "udp", source, destination).unwrap_err();
+    let not_there = owner(&bob, "udp", "127.0.0.1:1".parse().unwrap(), destination).unwrap_err();
+    assert_eq!(there.name, NOT_FOUND);
+    assert_eq!(there.message.replace(&source.to_string(), "X"), not_there.message.replace("127.0.0.1:1 ", "X "));
+}
+
+#[test]
+fn what_is_no_connection_is_refused_and_named() {
+    let Some(world) = World::start("") else { return };
+    let long = "x".repeat(10_000);
+    let table: [([&str; 5], &str); 9] = [
+        (["tcpp", "127.0.0.1", "1", "127.0.0.1", "1"], "protocol"),
+        (["", "127.0.0.1", "1", "127.0.0.1", "1"], "protocol"),
+        ([&long, "127.0.0.1", "1", "127.0.0.1", "1"], "protocol"),
+        (["tcp", "localhost", "1", "127.0.0.1", "1"], "source"),
+        (["tcp", "127.0.0.1", "1", "127.0.0.1:80", "1"], "destination"),
+        (["tcp", "127.0.0.1", "1", &long, "1"], "destination"),
+        (["tcp", "127.0.0.1", "0", "127.0.0.1", "1"], "source"),
+        (["udp", "127.0.0.1", "1", "127.0.0.1", "0"], "destination"),
+        (["tcp", "127.0.0.1", "1", "::1", "1"], "destination"),
+    ];
+    for user in [User::Root, User::Alice] {
+        for (arguments, named) in table {
+            let call = [&["ssqsq"][..], &arguments].concat();
+            let CallError { name, message } = world.client(user).call("GetEventByConnection", &call).unwrap_err();
+            assert_eq!(name, INVALID, "{message}");
+            assert!(message.contains(named) && message.len() < 400, "{named}: {message}");
+        }
+    }
+}
+
+/// The client crate's example.
+fn firewall() -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_BIN_EXE_opensnitch-auditd")).parent()?.join("examples/firewall");
+    program.exists().then_some(program)
+}
+
+#[test]
+fn a_firewall_names_every_one_of_a_thousand_short_lived_processes() {
+    const PROCESSES: usize = 1000;
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--package", "opensnitch-audit-client", "--example", "firewall"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    if !available(&["ip", "nsenter", "iptables-legacy", "bash"]) {
+        return;
+    }
+    let network = Network::new();
+    let world = World::start_where("", |_, namespace| namespace.on_network(&network)).unwrap();
+    network.run(&["iptables-legacy", "-A", "OUTPUT", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", "7"]);
+    let mut firewall = network
+        .command(firewall().unwrap())
+        .arg("7")
+        .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let answers = BufReader::new(firewall.stderr.take().unwrap()).lines();
+    eventually("the firewall on the bus", || {
+        let queues = network.command("cat").arg("/proc/net/netfilter/nfnetlink_queue").output().unwrap();
+        String::from_utf8_lossy(&queues.stdout).split_whitespace().next().map(|queue| assert_eq!(queue, "7"))
+    });
+
+    // Each connects to a port of its own where nobody listens, and is gone. It is asked about while it waits for its packet.
+    let script = format!(
+        "for i in $(seq {PROCESSES}); do bash -c 'echo $$ $0; exec 3<>/dev/tcp/127.0.0.1/$0' $((20000 + i)) 2>/dev/null; done"
+    );
+    let output = network.command("bash").args(["-c", &script]).output().unwrap();
+    let made: BTreeMap<u16, u32> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(pid, port)| (port.parse().unwrap(), pid.parse().unwrap()))
+        .collect();
+    assert_eq!(made.len(), PROCESSES);
+
+    let mut named: BTreeMap<u16, u32> = BTreeMap::new();
+    for line in answers.map_while(Result::ok) {
+        // tcp 127.0.0.1:34512 → 127.0.0.1:20001: "/usr/bin/bash" 4711
+        let (connection, owner) = line.split_once(": ").unwrap();
+        let port = connection.rsplit(':').next().unwrap().parse().unwrap();
+        let pid = owner.strip_prefix("\"/usr/bin/bash\" ").unwrap_or_else(|| panic!("{line}"));
+        named.insert(port, pid.parse().unwrap());
+        if named.len() == PROCESSES {
+            break;
+        }
+    }
+    let _ = firewall.kill();
+    let _ = firewall.wait();
+    assert_eq!(named, made);
+}
