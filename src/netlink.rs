@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with, sockopt,
@@ -145,6 +145,8 @@ impl Socket {
         if domain != AddressFamily::NETLINK || protocol != Some(family.protocol()) {
             return Err(Error::Foreign);
         }
+        // Whoever passes a descriptor on leaves it open for programs that are started later.
+        fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(Error::Io)?;
         let mut socket = Self::new(fd);
         socket.drain()?;
         Ok(socket)

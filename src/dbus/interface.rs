@@ -16,7 +16,7 @@ use super::caller::{Caller, Callers};
 use super::{Error, State, connection, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
-use crate::socket::Tuple;
+use crate::socket::{SockDiag, Tuple};
 use crate::store::{Answer, Sight};
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
@@ -342,7 +342,7 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
         key: setup.key,
         manages_rules: setup.manages_rules,
         watches_sends: setup.sends,
-        finds_sockets: state.sockets.is_some(),
+        finds_sockets: state.sockets.as_ref().is_some_and(SockDiag::sees_machine),
         caller,
         polkit,
     }

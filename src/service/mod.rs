@@ -36,7 +36,7 @@ use crate::dbus::{self, Limits, Setup, State};
 use crate::process::{Accounts, Visitor};
 use crate::queue::Queue;
 use crate::rules::{Keeper, RuleSet, Scope, running_machine};
-use crate::socket::SockDiag;
+use crate::socket::{PASSED_AS, SockDiag};
 use crate::source::{KNOWN_SOCKETS, Status};
 use crate::store::Store;
 
@@ -272,13 +272,9 @@ fn rule_set(config: &Config) -> Option<RuleSet> {
     Some(RuleSet::wanted(running_machine()?, config.key.clone(), scope(config), std::process::id()))
 }
 
-/// The name of the descriptor that `opensnitch-audit.socket` passes: the kernel's sockets of the machine's own network
-/// namespace, which the unit keeps the service out of.
-const SOCK_DIAG: &str = "sock-diag";
-
 /// The way to the kernel's sockets: passed by systemd, else opened in the service's own network namespace.
 fn sock_diag() -> Option<SockDiag> {
-    let opened = match passed(SOCK_DIAG) {
+    let opened = match passed(PASSED_AS) {
         Some(fd) => SockDiag::from_fd(fd),
         None => SockDiag::open(),
     };

@@ -33,12 +33,16 @@ const ICMP: u16 = 1;
 const ICMPV6: u16 = 58;
 const ANY_PROTOCOL: u16 = 255;
 
+/// The name of the socket that systemd passes (`FileDescriptorName=` in `opensnitch-audit.socket`).
+pub const PASSED_AS: &str = "sock-diag";
+
 /// The kernel's sockets of one network namespace. One question at a time; each takes microseconds.
 #[derive(Debug)]
 pub struct SockDiag {
     socket: Mutex<netlink::Socket>,
     /// `/proc/…/net` of the same namespace.
     net: PathBuf,
+    sees_machine: bool,
 }
 
 impl SockDiag {
@@ -47,20 +51,31 @@ impl SockDiag {
     /// # Errors
     /// Where the kernel has no sock_diag, or refuses it.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self::new(netlink::Socket::open(netlink::Family::SockDiag)?, "/proc/thread-self/net".into()))
+        Ok(Self::new(
+            netlink::Socket::open(netlink::Family::SockDiag)?,
+            "/proc/thread-self/net".into(),
+            is_machines_own(),
+        ))
     }
 
-    /// Looks at the network namespace of a socket that systemd made (`ListenNetlink=inet-diag 0`), which is the
-    /// machine's own.
+    /// Looks at the network namespace of a socket that systemd made (`ListenNetlink=inet-diag 0`) and passed as
+    /// [`PASSED_AS`], which is the machine's own.
     ///
     /// # Errors
     /// Where it is no such socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
-        Ok(Self::new(netlink::Socket::from_fd(fd, netlink::Family::SockDiag)?, "/proc/1/net".into()))
+        Ok(Self::new(netlink::Socket::from_fd(fd, netlink::Family::SockDiag)?, "/proc/1/net".into(), true))
     }
 
-    fn new(socket: netlink::Socket, net: PathBuf) -> Self {
-        Self { socket: Mutex::new(socket), net }
+    fn new(socket: netlink::Socket, net: PathBuf, sees_machine: bool) -> Self {
+        Self { socket: Mutex::new(socket), net, sees_machine }
+    }
+
+    /// Whether it looks at the machine's own network namespace, as far as can be told. A service with a private network
+    /// that was passed no socket does not, and finds nothing.
+    #[must_use]
+    pub const fn sees_machine(&self) -> bool {
+        self.sees_machine
     }
 
     /// The sockets that this connection can belong to, the likeliest first.
@@ -218,6 +233,15 @@ impl Query<'_> {
     }
 }
 
+/// Whether the calling thread's network namespace is that of the first process.
+fn is_machines_own() -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    match (namespace("thread-self"), namespace("1")) {
+        (Some(ours), Some(first)) => ours == first,
+        _ => true,
+    }
+}
+
 /// No such socket, or no module for its protocol (`inet_diag_lock_handler`) or family.
 fn is_nothing(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT)
@@ -230,4 +254,20 @@ fn unspecified(like: SocketAddr) -> SocketAddr {
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     SocketAddr::new(address, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_passes_a_socket_under_the_name_that_is_looked_for() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        let unit = std::fs::read_to_string(folder.join("opensnitch-audit.socket")).unwrap();
+        for line in [format!("FileDescriptorName={PASSED_AS}"), "ListenNetlink=inet-diag 0".to_owned()] {
+            assert!(unit.lines().any(|one| one == line), "{line}");
+        }
+        let service = std::fs::read_to_string(folder.join("opensnitch-audit.service")).unwrap();
+        assert!(service.lines().any(|line| line == "Sockets=opensnitch-audit.socket"));
+    }
 }
