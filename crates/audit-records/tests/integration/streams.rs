@@ -6,7 +6,17 @@ use crate::support::{decode, logs};
 use serde_json::{Map, Value};
 
 /// What is a service's to know and not the stream's, or is a form of another key.
-const NOT_COMPARED: [&str; 6] = ["Sequence", "Count", "LastSeen", "ProcPathRaw", "ProcDirRaw", "DstPathRaw"];
+const NOT_COMPARED: [&str; 9] = [
+    "Sequence",
+    "Count",
+    "LastSeen",
+    "ProcPathRaw",
+    "ProcDirRaw",
+    "DstPathRaw",
+    "ProcPathFrom",
+    "SocketType",
+    "Protocol",
+];
 
 #[test]
 fn every_stream_holds_the_events_beside_it() {
