@@ -128,6 +128,7 @@ impl History {
 
     pub(super) fn set_max_rows(&mut self, max_rows: usize, shared: &mut Shared) {
         self.max_rows = max_rows;
+        self.shares.resize(max_rows);
         self.evict(shared);
     }
 

@@ -101,6 +101,7 @@ impl Newest {
 
     pub(super) fn set_max_entries(&mut self, max_entries: usize) {
         self.max_entries = max_entries;
+        self.shares.resize(max_entries);
         self.evict();
     }
 

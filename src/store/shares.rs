@@ -33,11 +33,21 @@ pub(super) struct Shares {
 /// What a row weighs at the least, in bytes.
 const ROW: usize = 512;
 
+/// The step for so many rows, as a power of two.
+fn step(rows: usize) -> u32 {
+    (rows / 1024 * ROW).checked_ilog2().unwrap_or(0)
+}
+
 impl Shares {
     /// Of so many rows.
     pub(super) fn of(rows: usize) -> Self {
-        let step = (rows / 1024 * ROW).checked_ilog2().unwrap_or(0);
-        Self { by_owner: HashMap::new(), by_weight: BTreeSet::new(), step }
+        Self { by_owner: HashMap::new(), by_weight: BTreeSet::new(), step: step(rows) }
+    }
+
+    /// From now on of so many rows.
+    pub(super) fn resize(&mut self, rows: usize) {
+        self.step = step(rows);
+        self.by_weight = self.by_owner.iter().map(|(owner, weight)| (*weight >> self.step, *owner)).collect();
     }
 
     /// An owner holds so many bytes more, and so many less.

@@ -292,6 +292,20 @@ fn nobody_pushes_out_a_user_who_holds_less() {
 }
 
 #[test]
+fn shares_are_the_same_in_a_history_made_small() {
+    let mut bench = Bench::new(1_000_000, 1_000_000);
+    for pid in 0..5 {
+        bench.see(&Call::connect(100 + pid, 1000, 1, 80).uid(1));
+    }
+    bench.store.set_limits(50, 50);
+    for pid in 0..500 {
+        bench.see(&Call::connect(1000 + pid, 1000, 1, 80).uid(2));
+    }
+    assert_eq!(bench.find_all(Query { uid: Some(1), ..Query::default() }).len(), 5);
+    assert_eq!(bench.newest(Sight::Own(1)).len(), 5);
+}
+
+#[test]
 fn bytes_are_bounded_whatever_the_rows_hold() {
     let mut bench = Bench::new(65_536, 65_536);
     let long = "y".repeat(4000);
