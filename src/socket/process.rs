@@ -6,10 +6,12 @@
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::LazyLock;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
-use rustix::io::read;
+use rustix::io::{Errno, read};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Socket;
 
@@ -75,15 +77,31 @@ impl Process {
 
     /// Whether this descriptor is one of these sockets.
     pub(super) fn has_at(&self, descriptor: i32, sockets: &[Socket]) -> bool {
-        is_one_of(&self.folder, &format!("fd/{descriptor}"), sockets)
+        let Some(inode) = self.inode_at(descriptor) else { return false };
+        sockets.iter().any(|socket| socket.inode == inode)
+    }
+
+    /// The socket under this descriptor, by its link, else by its `fdinfo`: only its user, and whoever may override the
+    /// rights of files, may look into the folder of links. `CAP_SYS_PTRACE` alone opens the other one.
+    fn inode_at(&self, descriptor: i32) -> Option<u64> {
+        let mut target = [0; LINK_MAX];
+        match readlinkat_raw(&self.folder, format!("fd/{descriptor}"), target.as_mut_slice()) {
+            Ok(length) => inode(target.get(..length)?),
+            Err(Errno::ACCESS) => {
+                let info = read_info(&self.folder, &format!("fdinfo/{descriptor}"))?;
+                // The numbers of files on a disk are those of sockets, too: what tells them apart is where they are.
+                let is_socket = (*SOCKETS).is_some_and(|sockets| sockets == info.mount);
+                is_socket.then_some(info.inode)
+            }
+            Err(_) => None,
+        }
     }
 
     /// Looks through the descriptors, and not at more than `limit`.
     pub(super) fn descriptor(&self, sockets: &[Socket], limit: usize) -> Option<i32> {
-        let folder = openat(&self.folder, "fd", READ_FOLDER, Mode::empty()).ok()?;
-        find_number(&folder, limit, |descriptor| {
-            is_one_of(&folder, &descriptor.to_string(), sockets).then_some(descriptor)
-        })
+        let open = |name| openat(&self.folder, name, READ_FOLDER, Mode::empty());
+        let folder = open("fd").or_else(|_| open("fdinfo")).ok()?;
+        find_number(&folder, limit, |descriptor| self.has_at(descriptor, sockets).then_some(descriptor))
     }
 
     /// How many descriptors it has; 0 where the kernel does not tell (before Linux 6.2).
@@ -144,13 +162,30 @@ pub(super) fn everybody(limit: usize) -> Vec<u32> {
     pids
 }
 
-fn is_one_of(folder: impl AsFd, path: &str, sockets: &[Socket]) -> bool {
-    let mut target = [0; LINK_MAX];
-    let Ok(target) = readlinkat_raw(folder, path, target.as_mut_slice()).map(|length| target.get(..length)) else {
-        return false;
-    };
-    target.and_then(inode).is_some_and(|inode| sockets.iter().any(|socket| socket.inode == inode))
+/// What `/proc/PID/fdinfo` tells of a descriptor (proc_pid_fdinfo(5)); its inode since Linux 5.14.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Info {
+    mount: u64,
+    inode: u64,
 }
+
+/// Bytes of it that are read: what is wanted stands in the first four lines.
+const INFO_MAX: usize = 256;
+
+fn read_info(folder: impl AsFd, path: &str) -> Option<Info> {
+    let mut text = [0; INFO_MAX];
+    let file = openat(folder, path, READ, Mode::empty()).ok()?;
+    let length = read(&file, text.as_mut_slice()).ok()?;
+    let text = str::from_utf8(text.get(..length)?).ok()?;
+    let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some(Info { mount: number("mnt_id:")?, inode: number("ino:")? })
+}
+
+/// The mount that all sockets are on (the kernel's own `sockfs`).
+static SOCKETS: LazyLock<Option<u64>> = LazyLock::new(|| {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
+    Some(read_info(CWD, &format!("/proc/self/fdinfo/{}", socket.as_raw_fd()))?.mount)
+});
 
 /// Of a link's target. No path looks like this: paths begin with a slash.
 fn inode(target: &[u8]) -> Option<u64> {

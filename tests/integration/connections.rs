@@ -47,6 +47,20 @@ impl Drop for Holder {
 }
 
 #[test]
+fn a_service_that_may_only_trace_finds_the_sockets_of_every_user() {
+    // As the unit has it: root, but without a right to look into the folders of others.
+    let Some(world) = World::start_where("", |_, namespace| namespace.only_tracing()) else { return };
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    let (source, destination) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    let holder = Holder::of(User::Alice, OwnedFd::from(socket));
+    for user in [User::Root, User::Alice] {
+        let event = owner(&world.client(user), "udp", source, destination).unwrap();
+        assert_eq!((&event["Pid"], &event["Certainty"]), (&json!(holder.pid()), &json!("socket")), "{user:?}: {event}");
+    }
+}
+
+#[test]
 fn the_process_that_holds_the_socket_is_named() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();

@@ -14,6 +14,7 @@ pub(crate) const AUDIT_GROUP: u32 = 60_000;
 pub(crate) struct Namespace {
     binds: Vec<(PathBuf, PathBuf)>,
     powerless: bool,
+    only_tracing: bool,
     /// The file of another network namespace.
     network: Option<PathBuf>,
 }
@@ -52,6 +53,13 @@ impl Namespace {
         self
     }
 
+    /// Whatever runs in it has one power of root's alone: to look at other processes.
+    #[must_use]
+    pub(crate) fn only_tracing(mut self) -> Self {
+        self.only_tracing = true;
+        self
+    }
+
     /// Whatever runs in it has this network.
     #[must_use]
     pub(crate) fn on_network(mut self, network: &Network) -> Self {
@@ -75,7 +83,12 @@ impl Namespace {
         for (own, place) in &self.binds {
             command.arg(own).arg(place);
         }
-        command.arg("--").arg(program.as_ref());
+        command.arg("--");
+        if self.only_tracing {
+            // Last: what comes before needs more.
+            command.args(["setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_ptrace", "--"]);
+        }
+        command.arg(program.as_ref());
         command
     }
 }
