@@ -2,8 +2,9 @@
 //!
 //! The kernel does not tell; the links in `/proc/PID/fd` do. So the search begins where it will mostly end: with the
 //! **candidates**, the processes that the caller saw using the connection, or making a socket. A socket is shared by
-//! forking, so the **relatives** of a holder are looked at next: its parent, children and siblings, and those of each
-//! relative that turns out to be a holder. All other processes are looked at only where no candidate holds it.
+//! forking, so the **relatives** of a holder are looked at next: its parent and children, its siblings where no
+//! candidate held it, and those of each relative that turns out to be a holder. All other processes are looked at only
+//! where none of these holds it.
 //!
 //! Not found are: a holder that got the socket over a unix socket while a candidate still holds it; a holder none of
 //! whose relatives holds it; a thread with descriptors of its own.
@@ -83,13 +84,15 @@ pub fn holders(sockets: &[Socket], candidates: &[Candidate]) -> Result<Option<Ho
     for candidate in candidates {
         search.candidate(candidate);
     }
+    // A candidate mostly is right, and answers at once: then the search for who shares it stays short.
+    let is_quick = !search.found.is_empty();
     if search.found.is_empty() {
         search.families_of(candidates);
     }
     if search.found.is_empty() {
         search.everybody();
     }
-    search.relatives();
+    search.relatives(!is_quick);
     let is_over = search.is_over();
     let mut found = search.found.into_iter().map(|(holder, _)| holder);
     match found.next() {
@@ -194,7 +197,7 @@ impl<'a> Search<'a> {
     }
 
     /// Of each holder, those found here included.
-    fn relatives(&mut self) {
+    fn relatives(&mut self, with_siblings: bool) {
         let mut left = RELATIVES_MAX;
         let mut next = 0;
         while let Some((_, found)) = self.found.get(next) {
@@ -205,7 +208,8 @@ impl<'a> Search<'a> {
             let parent = found.stat.parent;
             let children = found.process.children(found.stat.threads, THREADS_MAX);
             let relatives = [parent].into_iter().chain(children).map(|pid| (pid, hint));
-            let siblings = siblings(parent).into_iter().map(|pid| (pid, of_sibling));
+            let siblings = if with_siblings { siblings(parent) } else { Vec::new() };
+            let siblings = siblings.into_iter().map(|pid| (pid, of_sibling));
             for (pid, hint) in relatives.chain(siblings).collect::<Vec<_>>() {
                 if left == 0 || self.is_over() {
                     return;
