@@ -83,7 +83,7 @@ enum At {
 /// One step of a walk.
 enum Next<'a> {
     Row(Slot, &'a Node),
-    /// A row that is not on the path.
+    /// A row that is not on the path, or one that is gone.
     Passed,
     End,
 }
@@ -162,8 +162,9 @@ impl History {
         } else {
             // A cursor: mostly its row is still there.
             let at_cursor = self.order.below(before + 1).next();
-            let is_on_path = |(_, slot): &(u64, Slot)| self.node(*slot).is_some_and(|node| node.is_on(path));
-            let at_cursor = at_cursor.filter(|(sequence, slot)| *sequence == before && self.is_live(*sequence, *slot));
+            let is_on_path = |(sequence, slot): &(u64, Slot)| {
+                *sequence == before && self.live(*sequence, *slot).is_some_and(|node| node.is_on(path))
+            };
             at_cursor.filter(is_on_path).map_or(At::Order, |(_, slot)| At::Behind(slot))
         };
         Walk { path, before, at, left }
@@ -171,6 +172,9 @@ impl History {
 
     /// Calls `see` for at most `steps` rows of the walk, the newest first, until it says stop; whether there may be more.
     pub(super) fn step(&self, walk: &mut Walk, steps: usize, mut see: impl FnMut(&Row) -> bool) -> bool {
+        if walk.path == Path::All {
+            return self.step_all(walk, steps, see);
+        }
         for _ in 0..steps {
             match self.next(walk) {
                 Next::Row(_, node) => {
@@ -183,6 +187,21 @@ impl History {
             }
         }
         true
+    }
+
+    /// [`step`](Self::step) of a walk over all rows: the place to go on is looked for once, not for each row.
+    fn step_all(&self, walk: &mut Walk, steps: usize, mut see: impl FnMut(&Row) -> bool) -> bool {
+        let mut passed = 0;
+        for (sequence, slot) in self.order.below(walk.before).take(steps) {
+            walk.before = sequence;
+            passed += 1;
+            if let Some(node) = self.live(sequence, slot)
+                && !see(&node.row)
+            {
+                return true;
+            }
+        }
+        passed == steps
     }
 
     /// Tells at most `steps` rows of the walk whose process they are: `tell` changes that, and says whether to go on.
@@ -235,12 +254,16 @@ impl History {
                 .map(|node| (slot, node)),
             None => None,
         };
-        let found = linked.or_else(|| {
-            let is_live = |(sequence, slot): &(u64, Slot)| self.is_live(*sequence, *slot);
-            let (_, slot) = self.order.below(walk.before).find(is_live)?;
-            Some((slot, self.node(slot)?))
-        });
-        let Some((slot, node)) = found else { return Next::End };
+        let found = match linked {
+            Some(linked) => Some(linked),
+            None => {
+                let Some((sequence, slot)) = self.order.below(walk.before).next() else { return Next::End };
+                (walk.before, walk.at) = (sequence, At::Order);
+                self.live(sequence, slot).map(|node| (slot, node))
+            }
+        };
+        // A stale place.
+        let Some((slot, node)) = found else { return Next::Passed };
         walk.before = node.row.sequence;
         if !node.is_on(walk.path) {
             walk.at = At::Order;
@@ -251,8 +274,9 @@ impl History {
         Next::Row(slot, node)
     }
 
-    fn is_live(&self, sequence: u64, slot: Slot) -> bool {
-        self.node(slot).is_some_and(|node| node.row.sequence == sequence)
+    /// The row at this place of the order, if it is still there.
+    fn live(&self, sequence: u64, slot: Slot) -> Option<&Node> {
+        self.node(slot).filter(|node| node.row.sequence == sequence)
     }
 
     fn node(&self, slot: Slot) -> Option<&Node> {

@@ -6,8 +6,9 @@
 //! - **Who** is what the records say of a process, **whose** is what `/proc` says. Rows of one process share both.
 //! - **Sight** is what somebody may see.
 //!
-//! The lock is std's. It is held for one insert, or for some hundred rows of a walk, so that a caller who walks the whole
-//! history delays neither the reader nor other callers.
+//! The lock is std's. It is held for one insert, or for some dozen rows of a walk, so that a caller who walks the whole
+//! history delays neither the reader nor other callers: walks pass the rows together, and let the reader in between two
+//! steps. A mutex would not: whoever walks takes it again before those who wait for it wake up.
 
 mod history;
 mod newest;
@@ -21,7 +22,7 @@ mod statistics;
 pub(crate) mod tests;
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use audit_records::{Event, EventType};
@@ -36,8 +37,8 @@ pub use row::{Extra, OUTCOMES, Row, Whose, outcome_name};
 pub use shared::Origin;
 pub use statistics::{Counter, Statistics};
 
-/// Rows passed while the lock is held: some ten microseconds.
-const CHUNK: usize = 256;
+/// Rows passed while the lock is held: some microseconds.
+const CHUNK: usize = 64;
 
 /// What the history holds in memory, in bytes: its rows and what they share.
 pub const MAX_HISTORY_BYTES: usize = 48 * 1024 * 1024;
@@ -51,7 +52,7 @@ const MAX_CANDIDATES: usize = 32;
 /// The rows, and the counters of everything that led to them.
 #[derive(Debug)]
 pub struct Store {
-    inner: Mutex<Inner>,
+    inner: RwLock<Inner>,
     /// This machine's name, as records name it.
     node: Box<[u8]>,
     /// What happened so far.
@@ -86,12 +87,12 @@ impl Store {
             history: History::new(history, MAX_HISTORY_BYTES),
             newest: Newest::new(max_events),
         };
-        Self { inner: Mutex::new(inner), node: node.into(), statistics: Statistics::default() }
+        Self { inner: RwLock::new(inner), node: node.into(), statistics: Statistics::default() }
     }
 
     /// From now on for so many.
     pub fn set_limits(&self, history: usize, max_events: usize) {
-        let mut inner = self.lock();
+        let mut inner = self.write();
         let Inner { history: rows, newest, shared, .. } = &mut *inner;
         rows.set_max_rows(history, shared);
         newest.set_max_entries(max_events);
@@ -100,20 +101,18 @@ impl Store {
     /// Takes an event that arrived now, `seen_us` microseconds since the epoch. Returns its row, and whether somebody should
     /// look at its process.
     pub fn insert(&self, event: &Event<'_>, now: Duration, seen_us: u64) -> Row {
-        let mut inner = self.lock();
+        let mut inner = self.write();
         let Inner { sequence, shared, history, newest } = &mut *inner;
         *sequence += 1;
         let origin = shared.intern(event.who(), |node| is_named(node, &self.node));
         let mut row = Row::new(event, *sequence, seen_us, origin);
-        newest.complete(&mut row);
+        newest.insert(&mut row, now);
         history.push(row.clone(), shared);
-        newest.insert(row.clone(), now);
         row
     }
 
     /// Tells whose the rows of this pid are: those since `since` for certain, and those before that nobody has told of.
     pub fn attach(&self, pid: u32, since: u64, whose: &Whose) {
-        let mut walk = self.lock().history.walk(Path::Pid(pid), u64::MAX);
         let of_row = |row: &Row| {
             let is_open = matches!(row.whose, Whose::Pending);
             // Those of another machine, or before the process, are not its own.
@@ -126,20 +125,25 @@ impl Store {
                 whose => Some(whose.clone()),
             }
         };
-        self.lock().newest.attach(pid, since, whose);
+        let mut inner = self.write();
+        inner.newest.attach(pid, since, whose);
+        // Under the same lock: a row that came in between would know its process already, and end the walk before those
+        // that do not.
+        let mut walk = inner.history.walk(Path::Pid(pid), u64::MAX);
         loop {
-            let mut inner = self.lock();
             let Inner { history, shared, .. } = &mut *inner;
             if !history.tell(&mut walk, CHUNK, shared, of_row) {
                 return;
             }
+            drop(inner);
+            inner = self.write();
         }
     }
 
     /// The newest event of that pid that may be seen.
     #[must_use]
     pub fn of_pid(&self, pid: u32, sight: Sight, now: Duration) -> Option<Answer> {
-        if let Some(entry) = self.lock().newest.of_pid(pid, now, |row| sight.allows(row)) {
+        if let Some(entry) = self.read().newest.of_pid(pid, now, |row| sight.allows(row)) {
             return Some(Answer::of(entry));
         }
         self.first(Path::Pid(pid), usize::MAX, |row| sight.allows(row)).map(Answer::single)
@@ -150,7 +154,7 @@ impl Store {
         let mut before = Some(u64::MAX);
         while let Some(cursor) = before {
             let mut chunk = Vec::new();
-            before = self.lock().newest.step(cursor, CHUNK, now, |entry| {
+            before = self.read().newest.step(cursor, CHUNK, now, |entry| {
                 if sight.allows(&entry.row) {
                     chunk.push(Answer::of(entry));
                 }
@@ -164,13 +168,13 @@ impl Store {
     /// Hands what the history has to `take`, the newest first, until there are as many as the query wants or it says stop.
     /// Returns the cursor that continues, 0 at the end.
     pub fn find(&self, query: &Query, sight: Sight, mut take: impl FnMut(Answer) -> bool) -> u64 {
-        let mut walk = self.lock().history.walk(query.path(), query.before);
+        let mut walk = self.read().history.walk(query.path(), query.before);
         let mut wanted = query.limit;
         let mut last = query.before;
         loop {
             let mut chunk = Vec::new();
             // One more than wanted: whether there is more.
-            let more = self.lock().history.step(&mut walk, CHUNK, |row| {
+            let more = self.read().history.step(&mut walk, CHUNK, |row| {
                 if sight.allows(row) && query.matches(row) {
                     chunk.push(row.clone());
                 }
@@ -207,9 +211,8 @@ impl Store {
     /// The processes of that user that made sockets last, the newest first: each by its newest socket.
     #[must_use]
     pub fn makers(&self, uid: u32, sight: Sight) -> Vec<Row> {
-        let makes = |row: &Row| {
-            row.event_type == Some(EventType::Socket) && row.origin.who().uid() == Some(uid) && sight.allows(row)
-        };
+        let makes =
+            |row: &Row| row.event_type == Some(EventType::Socket) && row.origin.uid == Some(uid) && sight.allows(row);
         self.processes(Path::All, MAX_LOOK_BACK, MAX_CANDIDATES, makes)
     }
 
@@ -222,14 +225,14 @@ impl Store {
 
     /// Drops what is old.
     pub fn expire(&self, now: Duration) {
-        while self.lock().newest.expire(CHUNK, now) {}
+        while self.write().newest.expire(CHUNK, now) {}
     }
 
     /// Each counter with its name.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         {
-            let inner = self.lock();
+            let inner = self.read();
             self.statistics.events_cached.set(inner.newest.len() as u64);
             self.statistics.events_evicted.set(inner.newest.evicted());
             self.statistics.events_remembered.set(inner.history.len() as u64);
@@ -261,13 +264,13 @@ impl Store {
     }
 
     fn walk(&self, path: Path, limit: usize, mut see: impl FnMut(&Row) -> bool) {
-        let mut walk = self.lock().history.walk(path, u64::MAX);
+        let mut walk = self.read().history.walk(path, u64::MAX);
         let mut left = limit;
         let mut stopped = false;
         while left > 0 && !stopped {
             let steps = left.min(CHUNK);
             left -= steps;
-            let more = self.lock().history.step(&mut walk, steps, |row| {
+            let more = self.read().history.step(&mut walk, steps, |row| {
                 stopped = !see(row);
                 !stopped
             });
@@ -277,8 +280,12 @@ impl Store {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -105,30 +105,14 @@ impl Newest {
         self.evict();
     }
 
-    /// Adds to a row what is known of its process: whose it is, and of the socket it uses.
-    pub(super) fn complete(&mut self, row: &mut Row) {
+    /// Adds to a row what is known of its process, whose it is and of the socket it uses, and puts it in the place of the last
+    /// one of its process and type. A row without a pid has no place.
+    pub(super) fn insert(&mut self, row: &mut Row, now: Duration) {
         let Some(pid) = row.origin.pid else { return };
         let Some(group) = group_of(self.by_pid.entry(pid).or_default(), row) else { return };
-        row.whose = group.whose.clone();
-        let Some(fd) = row.fd else { return };
-        match row.event_type {
-            Some(EventType::Socket) if row.success == Some(true) => {
-                group.remember(Made { fd, socket: row.socket });
-            }
-            Some(EventType::Connect | EventType::Bind | EventType::Send) => {
-                if let Some(made) = group.sockets.iter().rfind(|made| made.fd == fd) {
-                    row.socket = made.socket;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Puts a completed row in the place of the last one of its process and type. A row without a pid has no place.
-    pub(super) fn insert(&mut self, row: Row, now: Duration) {
-        let Some(pid) = row.origin.pid else { return };
-        let Some(group) = group_of(self.by_pid.entry(pid).or_default(), &row) else { return };
-        let (sequence, owner, more) = (row.sequence, row.origin.owner, weight(&row));
+        group.complete(row);
+        let (sequence, owner, more) = (row.sequence, row.origin.owner, weight(row));
+        let row = row.clone();
         match group.entry_of(row.event_type) {
             Some(entry) if entry.row.origin.owner == owner => {
                 let less = weight(&entry.row);
@@ -366,6 +350,23 @@ impl Group {
                 process.lived_at(milliseconds) && process.ended_at_ms().is_none_or(|end| milliseconds <= end)
             }
             (Whose::Gone { at_ms, .. }, _) => milliseconds <= *at_ms,
+        }
+    }
+
+    /// Tells a row of this process whose it is; a socket call is remembered, and a call that uses a socket told which.
+    fn complete(&mut self, row: &mut Row) {
+        row.whose = self.whose.clone();
+        let Some(fd) = row.fd else { return };
+        match row.event_type {
+            Some(EventType::Socket) if row.success == Some(true) => {
+                self.remember(Made { fd, socket: row.socket });
+            }
+            Some(EventType::Connect | EventType::Bind | EventType::Send) => {
+                if let Some(made) = self.sockets.iter().rfind(|made| made.fd == fd) {
+                    row.socket = made.socket;
+                }
+            }
+            _ => {}
         }
     }
 

@@ -176,7 +176,7 @@ impl Query {
         fn holds<T: PartialEq>(wanted: Option<T>, is: impl FnOnce() -> Option<T>) -> bool {
             wanted.is_none_or(|wanted| is() == Some(wanted))
         }
-        let who = row.origin.who();
+        let who = || row.origin.who();
         let address = row.address.as_ref().and_then(|address| address.ip());
         let cgroup = || Some(&**row.process()?.cgroup.as_ref()?);
         (self.event_types.is_empty() || row.event_type.is_some_and(|one| self.event_types.contains(&one)))
@@ -188,9 +188,9 @@ impl Query {
             && holds(self.outcome, || row.outcome().map(outcome_name))
             && holds(self.protocol.as_deref(), || row.socket?.name())
             && holds(self.pid, || row.origin.pid)
-            && holds(self.uid, || who.uid())
-            && holds(self.ppid, || who.ppid())
-            && holds(self.audit_uid, || who.auid())
+            && holds(self.uid, || who().uid())
+            && holds(self.ppid, || who().ppid())
+            && holds(self.audit_uid, || who().auid())
             && self.exe.as_ref().is_none_or(|exe| row.exe().is_some_and(|is| exe.is(&is)))
             && self.unit.as_deref().is_none_or(|unit| {
                 cgroup().and_then(|cgroup| cgroup.unit.as_deref()).is_some_and(|is| is_text(is, unit))
