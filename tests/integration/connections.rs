@@ -274,28 +274,32 @@ fn what_is_no_connection_is_refused_and_named() {
     }
 }
 
-/// The client crate's example.
-fn firewall() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_BIN_EXE_opensnitch-auditd")).parent()?.join("examples/firewall");
-    program.exists().then_some(program)
+/// The client crate's example, built with the features of the whole workspace: `cargo test --workspace` has compiled it so
+/// already.
+fn firewall() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--workspace", "--example", "firewall"])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    let program = Path::new(env!("CARGO_BIN_EXE_opensnitch-auditd")).with_file_name("examples").join("firewall");
+    assert!(program.exists(), "{} is not there", program.display());
+    program
 }
 
 #[test]
 fn a_firewall_names_every_one_of_a_thousand_short_lived_processes() {
     const PROCESSES: usize = 1000;
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "opensnitch-audit-client", "--example", "firewall"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.is_ok_and(|status| status.success()));
     if !available(&["ip", "nsenter", "iptables-legacy", "bash"]) {
         return;
     }
+    let program = firewall();
     let network = Network::new();
     let world = World::start_where("", |_, namespace| namespace.on_network(&network)).unwrap();
     network.run(&["iptables-legacy", "-A", "OUTPUT", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", "7"]);
     let mut firewall = network
-        .command(firewall().unwrap())
+        .command(program)
         .arg("7")
         .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
         .stderr(Stdio::piped())
