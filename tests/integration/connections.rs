@@ -13,10 +13,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{CallError, Client, Network, Process, Records, User, World, available, eventually, plain};
-
-const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
-const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+use crate::support::{
+    CallError, Client, INVALID, NOT_FOUND, Network, Process, Records, User, World, available, eventually, plain,
+};
 
 /// Asks whose connection that is.
 fn owner(client: &Client, protocol: &str, source: SocketAddr, destination: SocketAddr) -> Result<Value, CallError> {

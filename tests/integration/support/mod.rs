@@ -21,7 +21,7 @@ mod world;
 
 pub(crate) use auditd::FakeAuditd;
 pub(crate) use bus::PrivateBus;
-pub(crate) use client::{CallError, Client, User, plain};
+pub(crate) use client::{CallError, Client, INVALID, Key, NOT_FOUND, User, plain};
 pub(crate) use daemon::Daemon;
 pub(crate) use listener::Listener;
 pub(crate) use namespace::{AUDIT_GROUP, Namespace};
