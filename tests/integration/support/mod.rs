@@ -27,7 +27,7 @@ pub(crate) use listener::Listener;
 pub(crate) use namespace::{AUDIT_GROUP, Namespace};
 pub(crate) use network::Network;
 pub(crate) use polkit::{Agent, Calling, POLKIT_BUS_POLICY, Person, Polkit, Waiting};
-pub(crate) use process::Process;
+pub(crate) use process::{Process, memory};
 pub(crate) use records::Records;
 pub(crate) use require::available;
 pub(crate) use wait::eventually;
