@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CallError, Records, User, World};
-
-const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
-const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
+use crate::support::{CallError, INVALID, Key, NOT_FOUND, Records, User, World};
 
 /// The keys of the contract and their types, as its document has them.
 const KEYS: &str = "Timestamp t Serial u EventType s Pid u PPid u UID u Gid u EUid u EGid u OUid u OGid u UserName s \
@@ -14,9 +11,6 @@ const KEYS: &str = "Timestamp t Serial u EventType s Pid u PPid u UID u Gid u EU
     AuditUid u SessionId u Keys as Node s StartTime t Running b Unit s CGroup s Count t Sequence t ProcPathRaw ay \
     ProcDirRaw ay DstPathRaw ay Fd i SocketType s Protocol s Parents a(us) App s Container s ProcPathFrom s \
     MountNamespace b ArgsCut b Source s Certainty s Holders au";
-
-/// A key of a query, the type of its value, and the value.
-type Key<'a> = (&'a str, &'a str, &'a str);
 
 fn pids(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["Pid"].as_u64().unwrap()).collect()
@@ -307,15 +301,6 @@ fn a_reply_stays_small_and_the_cursor_leads_to_the_rest() {
     let first = root.events();
     assert!((700..EVENTS as usize).contains(&first.len()), "{}", first.len());
     assert_eq!(first[0]["Args"][0], argument);
-    let (mut found, mut cursor) = (Vec::new(), 0);
-    loop {
-        let cursor_text = cursor.to_string();
-        let (rows, next) = root.find(&[("Limit", "u", "1000"), ("Cursor", "t", &cursor_text)]).unwrap();
-        found.extend(pids(&rows));
-        cursor = next;
-        if cursor == 0 {
-            break;
-        }
-    }
+    let found = pids(&root.walk(&[], 1000, || ()));
     assert_eq!(found, all.iter().rev().map(|records| u64::from(records.pid)).collect::<Vec<_>>());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use zbus::Variant;
 
-use crate::support::{Client, Listener, Records, User, World, available, eventually};
+use crate::support::{Client, Listener, Records, User, World, available, eventually, memory};
 
 /// The resident size that nothing may drive the service beyond, in bytes: its bounds together and what the allocator keeps.
 const MAX_RESIDENT: u64 = 160 * 1024 * 1024;
@@ -347,9 +347,7 @@ fn a_call_of_megabytes_is_refused_in_few_words() {
 
 /// The most that a process had in memory so far, in bytes.
 fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    memory(pid, "VmHWM")
 }
 
 #[test]

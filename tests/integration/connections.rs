@@ -6,17 +6,16 @@ use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{CallError, Client, Network, Records, User, World, available, eventually, plain};
-
-const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
-const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+use crate::support::{
+    CallError, Client, INVALID, NOT_FOUND, Network, Process, Records, User, World, available, eventually, plain,
+};
 
 /// Asks whose connection that is.
 fn owner(client: &Client, protocol: &str, source: SocketAddr, destination: SocketAddr) -> Result<Value, CallError> {
@@ -26,24 +25,9 @@ fn owner(client: &Client, protocol: &str, source: SocketAddr, destination: Socke
     client.call("GetEventByConnection", &arguments).map(|reply| plain(&reply[0]))
 }
 
-/// A child that holds what it got as its standard input, and does nothing.
-struct Holder(Child);
-
-impl Holder {
-    fn of(user: User, socket: impl Into<Stdio>) -> Self {
-        Self(user.command("sleep").arg("1000").stdin(socket).stdout(Stdio::null()).spawn().unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A process of this user that holds what it got as its standard input, and does nothing.
+fn holder(user: User, socket: impl Into<Stdio>) -> Process {
+    Process::of(user.command("sleep").arg("1000").stdin(socket).stdout(Stdio::null()))
 }
 
 #[test]
@@ -53,7 +37,7 @@ fn a_service_that_may_only_trace_finds_the_sockets_of_every_user() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect("127.0.0.1:9").unwrap();
     let (source, destination) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
-    let holder = Holder::of(User::Alice, OwnedFd::from(socket));
+    let holder = holder(User::Alice, OwnedFd::from(socket));
     for user in [User::Root, User::Alice] {
         let event = owner(&world.client(user), "udp", source, destination).unwrap();
         assert_eq!((&event["Pid"], &event["Certainty"]), (&json!(holder.pid()), &json!("socket")), "{user:?}: {event}");
@@ -69,7 +53,7 @@ fn the_process_that_holds_the_socket_is_named() {
     for host in ["127.0.0.1", "[::1]"] {
         let stream = TcpStream::connect(format!("{host}:{port}")).unwrap();
         let (source, destination) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-        let holder = Holder::of(User::Root, OwnedFd::from(stream));
+        let holder = holder(User::Root, OwnedFd::from(stream));
         // No event came of it: what is told is what /proc knows.
         let event = owner(&root, "tcp", source, destination).unwrap();
         let told = [&event["Pid"], &event["Certainty"], &event["Source"], &event["ProcPath"], &event["Running"]];
@@ -81,8 +65,7 @@ fn the_process_that_holds_the_socket_is_named() {
         let event = owner(&root, "tcp", source, destination).unwrap();
         assert_eq!((&event["Pid"], &event["Source"]), (&json!(holder.pid()), &json!("audisp")), "{host}: {event}");
         // In either form of its address.
-        if let ([SocketAddr::V4(source), SocketAddr::V4(destination)], true) = ([source, destination], host != "[::1]")
-        {
+        if let [SocketAddr::V4(source), SocketAddr::V4(destination)] = [source, destination] {
             let mapped = |one: std::net::SocketAddrV4| SocketAddr::new(one.ip().to_ipv6_mapped().into(), one.port());
             let event = owner(&root, "tcp", mapped(source), mapped(destination)).unwrap();
             assert_eq!(event["Pid"], holder.pid());
@@ -99,7 +82,7 @@ fn the_process_that_holds_the_socket_is_named() {
     for (socket, host) in table {
         let host: IpAddr = host.parse().unwrap();
         let source = SocketAddr::new(host, socket.local_addr().unwrap().port());
-        let holder = Holder::of(User::Root, OwnedFd::from(socket));
+        let holder = holder(User::Root, OwnedFd::from(socket));
         let event = owner(&root, "udp", source, SocketAddr::new(host, 9)).unwrap();
         assert_eq!((&event["Pid"], &event["Certainty"]), (&json!(holder.pid()), &json!("socket")), "{event}");
     }
@@ -123,7 +106,7 @@ fn a_connection_in_the_making_has_an_owner_before_its_event_comes() {
         let second = TcpStream::from(second);
         assert!(second.peer_addr().is_err(), "{host} answered");
         let source = second.local_addr().unwrap();
-        let holder = Holder::of(User::Alice, OwnedFd::from(second));
+        let holder = holder(User::Alice, OwnedFd::from(second));
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         for (source, destination) in [(source, destination), (canonical(source), canonical(destination))] {
             for user in [User::Root, User::Alice] {
@@ -146,7 +129,7 @@ fn what_a_process_and_its_child_share_is_whose_used_it_last() {
     socket.connect("127.0.0.1:9").unwrap();
     let (source, destination) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
     let script = ["-c", "sleep 1000; true"];
-    let parent = Holder(User::Root.command("sh").args(script).stdin(OwnedFd::from(socket)).spawn().unwrap());
+    let parent = Process::of(User::Root.command("sh").args(script).stdin(OwnedFd::from(socket)));
     let children = format!("/proc/{0}/task/{0}/children", parent.pid());
     let child: u32 = eventually("a child", || fs::read_to_string(&children).unwrap().trim().parse().ok());
     let both = [parent.pid(), child];
@@ -175,7 +158,7 @@ fn an_echo_request_has_an_owner() {
     let root = world.root();
     for host in ["127.0.0.1", "::1"] {
         let address = SocketAddr::new(host.parse().unwrap(), 0);
-        let ping = Holder(network.command("ping").arg(host).stdout(Stdio::null()).spawn().unwrap());
+        let ping = Process::of(network.command("ping").arg(host).stdout(Stdio::null()));
         let event = eventually("an owner", || owner(&root, "icmp", address, address).ok());
         assert_eq!((&event["Pid"], &event["ProcPath"]), (&json!(ping.pid()), &json!("/usr/bin/ping")), "{event}");
     }
@@ -187,7 +170,7 @@ fn all_who_hold_a_socket_are_told() {
     let root = world.root();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let source = socket.local_addr().unwrap();
-    let holders: Vec<_> = (0..2).map(|_| Holder::of(User::Root, OwnedFd::from(socket.try_clone().unwrap()))).collect();
+    let holders: Vec<_> = (0..2).map(|_| holder(User::Root, OwnedFd::from(socket.try_clone().unwrap()))).collect();
     drop(socket);
     let event = owner(&root, "udp", source, "127.0.0.1:9".parse().unwrap()).unwrap();
     assert_eq!(event["Certainty"], "shared", "{event}");
@@ -227,7 +210,7 @@ fn the_connection_of_another_user_is_as_if_it_were_not_there() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect("127.0.0.1:9").unwrap();
     let (source, destination) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
-    let holder = Holder::of(User::Alice, OwnedFd::from(socket));
+    let holder = holder(User::Alice, OwnedFd::from(socket));
     for _ in 0..2 {
         for user in [User::Root, User::Member, User::Alice] {
             assert_eq!(
@@ -274,28 +257,32 @@ fn what_is_no_connection_is_refused_and_named() {
     }
 }
 
-/// The client crate's example.
-fn firewall() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_BIN_EXE_opensnitch-auditd")).parent()?.join("examples/firewall");
-    program.exists().then_some(program)
+/// The client crate's example, built with the features of the whole workspace: `cargo test --workspace` has compiled it so
+/// already.
+fn firewall() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--workspace", "--example", "firewall"])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    let program = Path::new(env!("CARGO_BIN_EXE_opensnitch-auditd")).with_file_name("examples").join("firewall");
+    assert!(program.exists(), "{} is not there", program.display());
+    program
 }
 
 #[test]
 fn a_firewall_names_every_one_of_a_thousand_short_lived_processes() {
     const PROCESSES: usize = 1000;
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "opensnitch-audit-client", "--example", "firewall"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.is_ok_and(|status| status.success()));
     if !available(&["ip", "nsenter", "iptables-legacy", "bash"]) {
         return;
     }
+    let program = firewall();
     let network = Network::new();
     let world = World::start_where("", |_, namespace| namespace.on_network(&network)).unwrap();
     network.run(&["iptables-legacy", "-A", "OUTPUT", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", "7"]);
     let mut firewall = network
-        .command(firewall().unwrap())
+        .command(program)
         .arg("7")
         .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
         .stderr(Stdio::piped())

@@ -9,13 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{CallError, Client, Process, Records, User, World, eventually};
-
-const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
-const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
-
-/// A key of a query, the type of its value, and the value.
-type Key<'a> = (&'a str, &'a str, &'a str);
+use crate::support::{CallError, Client, INVALID, Key, NOT_FOUND, Process, Records, User, World, eventually};
 
 fn sequences(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["Sequence"].as_u64().unwrap()).collect()
@@ -26,23 +20,6 @@ fn sequences(rows: &[Value]) -> Vec<u64> {
 fn ports(client: &Client, query: &[Key<'_>]) -> Vec<u64> {
     let rows = client.find(query).unwrap().0;
     rows.iter().map(|row| row["DstPort"].as_u64().unwrap()).collect()
-}
-
-/// All rows that match, page by page; between two pages something happens.
-fn walk(client: &Client, query: &[Key<'_>], limit: usize, mut between: impl FnMut()) -> Vec<Value> {
-    let limit = limit.to_string();
-    let (mut found, mut cursor) = (Vec::new(), 0);
-    loop {
-        let cursor_text = cursor.to_string();
-        let page = [query, &[("Limit", "u", &limit), ("Cursor", "t", &cursor_text)]].concat();
-        let (rows, next) = client.find(&page).unwrap();
-        found.extend(rows);
-        if next == 0 {
-            return found;
-        }
-        cursor = next;
-        between();
-    }
 }
 
 #[test]
@@ -239,7 +216,7 @@ fn a_walk_gives_every_row_once_while_others_arrive() {
         let prefix = [("DstHost", "s", "127.0.0.0/8")];
         for (limit, query) in [(100, &[][..]), (99, &host), (270, &prefix)] {
             let before = root.counter("EventsRemembered");
-            let found = sequences(&walk(&root, query, limit, || ()));
+            let found = sequences(&root.walk(query, limit, || ()));
             let old: Vec<u64> = found.iter().copied().filter(|sequence| *sequence <= 1000).collect();
             assert_eq!(old, expected, "{limit}");
             assert!(found.is_sorted_by(|newer, older| newer > older), "{limit}");
@@ -261,7 +238,7 @@ fn a_walk_through_what_is_being_forgotten_gives_no_row_twice() {
     let mut matched = 600;
     for query in [&[][..], &[("Pid", "u", &*pid)], &[("DstHost", "s", "127.0.0.1")]] {
         let newest = matched;
-        let found = sequences(&walk(&root, query, 50, || {
+        let found = sequences(&root.walk(query, 50, || {
             world.auditd.send(burst(90));
             matched += 90;
             root.wait_for_counter("EventsMatched", matched);

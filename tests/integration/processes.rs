@@ -152,7 +152,12 @@ fn a_late_event_is_not_the_new_processs() {
     let new = Process::start();
     world.auditd.send(before.pid(new.pid()).text());
     let event = root.wait_for_event_of(new.pid());
-    sleep(Duration::from_millis(200));
+    // Visits come in the order of the events: with the next one's, this one's is over, and it brought nothing.
+    let marker = Process::start();
+    world.auditd.send(Records::socket().pid(marker.pid()).text());
+    eventually("a visit to the marker", || {
+        root.event_of(marker.pid()).ok().filter(|event| event.get("StartTime").is_some())
+    });
     assert_eq!(root.event_of(new.pid()).unwrap(), event);
     for unknown in ["StartTime", "CGroup", "Args"] {
         assert!(event.get(unknown).is_none(), "{unknown}");

@@ -64,6 +64,14 @@ pub(crate) struct CallError {
     pub(crate) message: String,
 }
 
+/// The name of the error where there is nothing, or nothing that may be seen.
+pub(crate) const NOT_FOUND: &str = "org.opensnitch.Audit.Error.NotFound";
+/// The name of the error where an argument makes no sense.
+pub(crate) const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+
+/// A key of a query, the type of its value, and the value.
+pub(crate) type Key<'a> = (&'a str, &'a str, &'a str);
+
 /// A user on a bus.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -124,13 +132,30 @@ impl Client {
     }
 
     /// Those that match keys, types and values: `find(&[("Pid", "u", "1")])`; and the cursor.
-    pub(crate) fn find(&self, query: &[(&str, &str, &str)]) -> Result<(Vec<Value>, u64), CallError> {
+    pub(crate) fn find(&self, query: &[Key<'_>]) -> Result<(Vec<Value>, u64), CallError> {
         let count = query.len().to_string();
         let mut arguments = vec!["a{sv}", &*count];
         for (key, signature, value) in query {
             arguments.extend([*key, *signature, *value]);
         }
         self.call("FindEvents", &arguments).map(|reply| (rows(&reply[0]), reply[1].as_u64().unwrap()))
+    }
+
+    /// All rows that match, page by page; between two pages something happens.
+    pub(crate) fn walk(&self, query: &[Key<'_>], limit: usize, mut between: impl FnMut()) -> Vec<Value> {
+        let limit = limit.to_string();
+        let (mut found, mut cursor) = (Vec::new(), 0);
+        loop {
+            let cursor_text = cursor.to_string();
+            let page = [query, &[("Limit", "u", &limit), ("Cursor", "t", &cursor_text)]].concat();
+            let (rows, next) = self.find(&page).unwrap();
+            found.extend(rows);
+            if next == 0 {
+                return found;
+            }
+            cursor = next;
+            between();
+        }
     }
 
     /// A property of ours.

@@ -9,7 +9,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{PrivateBus, User, eventually};
+use super::{PrivateBus, User, eventually, memory};
 
 /// `opensnitch-auditd` with a configuration of the test's own. Its log is shown when the test fails.
 pub(crate) struct Daemon {
@@ -78,9 +78,7 @@ impl Daemon {
 
     /// Its resident size in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        memory(self.pid(), "VmRSS")
     }
 
     /// Sends a signal.

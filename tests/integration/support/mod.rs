@@ -21,13 +21,13 @@ mod world;
 
 pub(crate) use auditd::FakeAuditd;
 pub(crate) use bus::PrivateBus;
-pub(crate) use client::{CallError, Client, User, plain};
+pub(crate) use client::{CallError, Client, INVALID, Key, NOT_FOUND, User, plain};
 pub(crate) use daemon::Daemon;
 pub(crate) use listener::Listener;
 pub(crate) use namespace::{AUDIT_GROUP, Namespace};
 pub(crate) use network::Network;
 pub(crate) use polkit::{Agent, Calling, POLKIT_BUS_POLICY, Person, Polkit, Waiting};
-pub(crate) use process::Process;
+pub(crate) use process::{Process, memory};
 pub(crate) use records::Records;
 pub(crate) use require::available;
 pub(crate) use wait::eventually;

@@ -49,3 +49,10 @@ impl Drop for Process {
         let _ = self.0.wait();
     }
 }
+
+/// A line of `/proc/PID/status` that tells of memory, such as `VmRSS`; in bytes.
+pub(crate) fn memory(pid: u32, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|one| one.strip_prefix(line)?.strip_prefix(':')).unwrap();
+    size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}

@@ -21,11 +21,7 @@ unblock() { nft delete table inet vm_check; }
 hold_socket() {
   rm -f /run/held
   trap release EXIT
-  if [ -n "${as:-}" ]; then
-    as "$as" hold "$@" >/run/held 3>&- &
-  else
-    hold "$@" >/run/held 3>&- &
-  fi
+  ${as:+as "$as"} hold "$@" >/run/held 3>&- &
   eventually 20 grep -q . /run/held
   read -r holder sharer </run/held
 }
