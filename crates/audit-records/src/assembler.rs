@@ -358,7 +358,7 @@ impl Assembler {
 
 /// The event that these records tell.
 fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut AssemblyCounts) -> Event<'a> {
-    let records = Records { text: &open.text, parts: &open.parts };
+    let records = open.records();
     let syscall = records.parts.iter().find(|part| part.kind == Kind::Syscall);
     let call = syscall.map(|part| Call::read(records.own(part)));
     let uringop = open.state.our_uringop.and_then(|at| records.parts.get(at)).map(|part| records.own(part));
@@ -371,8 +371,7 @@ fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut Assemb
         cwd: records.first(Kind::Cwd).map(|own| first_field(own, b"cwd=").written()).unwrap_or_default(),
         node: &open.node,
     };
-    let has_args = records.first(Kind::Execve).is_some();
-    let args = if has_args { args::read(records.all(Kind::Execve)) } else { args::Read::default() };
+    let args = args::read(records.all(Kind::Execve));
     counts.cut += u64::from(args.lost);
     let uringop = read.map(|Call { success, exit, .. }| Uringop { success, exit });
     let event_type = match read {

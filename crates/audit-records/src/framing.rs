@@ -154,6 +154,7 @@ impl Framer {
         self.has_newlines = false;
         self.lacks_newlines = false;
         self.format = Format::Unknown;
+        self.typed.clear();
     }
 
     /// Where to read into; never empty once every [`line`](Self::line) was taken.
@@ -518,6 +519,21 @@ mod tests {
             assert_eq!(found, lines, "in steps of {step}");
             assert_eq!(counts, expected, "in steps of {step}");
         }
+    }
+
+    #[test]
+    fn another_stream_begins_with_its_own_line() {
+        let mut framer = Framer::default();
+        let read = |framer: &mut Framer, bytes: &[u8]| {
+            framer.space()[..bytes.len()].copy_from_slice(bytes);
+            framer.filled(bytes.len());
+            framer.line().map(|line| String::from_utf8_lossy(line).into_owned())
+        };
+        // Of version 0: the line is made, and lies beside what was read.
+        assert!(read(&mut framer, &binary(0, "audit(1.000:1): a=1", 0)).is_some());
+        framer.reset();
+        let line = record("SYSCALL", "a=2");
+        assert_eq!(read(&mut framer, format!("{line}\n").as_bytes()), Some(line));
     }
 
     #[test]

@@ -36,6 +36,13 @@ impl Family {
     pub fn name(self) -> Option<&'static str> {
         FAMILIES.get(usize::from(self.0)).copied()
     }
+
+    /// The family of that [`name`](Self::name).
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let number = FAMILIES.iter().position(|known| *known == name)?;
+        u16::try_from(number).ok().map(Self)
+    }
 }
 
 /// Names by number: lib/famtab.h of audit-userspace, `AF_LOCAL` for `AF_UNIX` as there; newer ones as in the kernel.
