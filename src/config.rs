@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-use crate::rules::Key;
+use crate::rules::{Key, Scope};
 
 /// Where the configuration is read from unless told otherwise. The file may be absent.
 pub const DEFAULT_PATH: &str = "/etc/opensnitch-audit.toml";
@@ -50,6 +50,14 @@ pub enum Socket {
     Auto,
     /// There, and nowhere else.
     Path(PathBuf),
+}
+
+impl Config {
+    /// What the kernel's rules ask for.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        Scope { local: self.local, execve: self.execve, sends: self.sends }
+    }
 }
 
 impl Default for Config {

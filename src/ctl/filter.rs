@@ -6,6 +6,8 @@ use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use opensnitch_audit_client::Query;
 
+use crate::store::OUTCOMES;
+
 /// What `find` looks for; all that is given must hold.
 #[derive(Debug, Default, Args)]
 pub(super) struct Find {
@@ -41,7 +43,7 @@ pub(super) struct Find {
     #[arg(long)]
     port: Option<u16>,
     /// How the call ended.
-    #[arg(long, value_parser = PossibleValuesParser::new(["success", "in-progress", "failure"]))]
+    #[arg(long, value_parser = PossibleValuesParser::new(OUTCOMES))]
     outcome: Option<String>,
     /// The systemd unit.
     #[arg(long)]
@@ -86,7 +88,7 @@ impl Find {
 fn family(text: &str) -> Result<String, String> {
     let names = (0..=u16::MAX).map_while(|number| Family(number).name());
     let is_unnamed = |number: u16| Family(number).name().is_none() && text == number.to_string();
-    if names.clone().any(|name| name == text) || text.parse().is_ok_and(is_unnamed) {
+    if Family::named(text).is_some() || text.parse().is_ok_and(is_unnamed) {
         return Ok(text.to_owned());
     }
     Err(format!("it is one of {}", names.collect::<Vec<_>>().join(", ")))

@@ -4,13 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use opensnitch_audit_client::NAME;
+use serde_json::json;
 use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::config::Config;
-use crate::rules::{Kernel, Rule, RuleSet, Scope, State, running_machine};
+use crate::rules::{Kernel, Rule, RuleSet, State, running_machine};
 
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
 pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
@@ -24,8 +25,7 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
         Ok(name) => bus.get_connection_unix_process_id(name).await.unwrap_or_default(),
         Err(_) => 0,
     };
-    let scope = Scope { local: config.local, execve: config.execve, sends: config.sends };
-    let set = RuleSet::wanted(machine, key, scope, pid);
+    let set = RuleSet::wanted(machine, key, config.scope(), pid);
     let asked = set.clone();
     let state = spawn_blocking(move || Kernel::open()?.state(&asked)).await.ok().and_then(Result::ok);
     let is_loaded = |rule: &Rule| match &state {
@@ -38,11 +38,14 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
     for rule in set.rules() {
         let loaded = is_loaded(rule);
         if as_json {
-            let mut object = serde_json::json!({ "Rule": rule.to_string() });
-            if let (Some(loaded), Some(object)) = (loaded, object.as_object_mut()) {
-                object.insert("Loaded".to_owned(), loaded.into());
-            }
-            writeln!(out, "{object}")?;
+            let rule = rule.to_string();
+            print::json(
+                &mut out,
+                &match loaded {
+                    Some(loaded) => json!({ "Rule": rule, "Loaded": loaded }),
+                    None => json!({ "Rule": rule }),
+                },
+            )?;
         } else {
             let mark = match loaded {
                 Some(true) => "loaded ",

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use audit_records::{Arch, socketcall, uring_op};
+use audit_records::{Arch, EventType, socketcall, uring_op};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::wire::{self, Condition, Field, Op};
@@ -19,12 +19,6 @@ const KEY_MAX: usize = 31;
 
 /// `AF_INET` and `AF_INET6`, the same on every architecture.
 const INET_FAMILIES: [u32; 2] = [2, 10];
-
-/// System calls that can name a destination.
-const SENDS: [&str; 3] = ["sendto", "sendmsg", "sendmmsg"];
-
-/// The same, behind `socketcall`.
-const SOCKETCALL_SENDS: [u32; 3] = [socketcall::SENDTO, socketcall::SENDMSG, socketcall::SENDMMSG];
 
 /// What the kernel runs on. Others have no rule set yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +168,7 @@ impl RuleSet {
             }
             // Narrowed whatever the scope: most messages go to whom the socket is connected to, and name no address.
             if scope.sends {
-                rules.extend(INET_FAMILIES.map(|family| rule(arch, &SENDS, None, Some(family))));
+                rules.extend(INET_FAMILIES.map(|family| rule(arch, EventType::Send.syscalls(), None, Some(family))));
             }
             if arch.syscall_number(SOCKETCALL).is_some() {
                 let call = |a0, family| rule(arch, &[SOCKETCALL], Some(a0), family);
@@ -185,11 +179,11 @@ impl RuleSet {
                 rules.extend(families.into_iter().map(|family| call(socketcall::CONNECT, family)));
                 if scope.sends {
                     let each = |a0| INET_FAMILIES.map(|family| call(a0, Some(family)));
-                    rules.extend(SOCKETCALL_SENDS.into_iter().flat_map(each));
+                    rules.extend(EventType::Send.socketcalls().iter().copied().flat_map(each));
                 }
             }
             if scope.execve {
-                rules.push(rule(arch, &["execve", "execveat"], None, None));
+                rules.push(rule(arch, EventType::Execve.syscalls(), None, None));
             }
         }
         // One for all architectures: a ring has none. Not narrowed: the kernel copies the address in when the operation

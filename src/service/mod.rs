@@ -35,7 +35,7 @@ use crate::config::{self, Config, Socket};
 use crate::dbus::{self, Limits, Setup, State};
 use crate::process::{Accounts, Visitor};
 use crate::queue::Queue;
-use crate::rules::{Keeper, RuleSet, Scope, running_machine};
+use crate::rules::{Keeper, RuleSet, running_machine};
 use crate::socket::{PASSED_AS, SockDiag};
 use crate::source::{KNOWN_SOCKETS, Status};
 use crate::store::Store;
@@ -137,13 +137,11 @@ impl Service {
             Visitor::start(move |visits| pipeline::visited(&store, &seen, &waiting, visits)).map_err(Error::System)?
         };
         let sink = Sink {
-            store: state.store.clone(),
-            source: state.source.clone(),
+            state: state.clone(),
             visitor: Arc::new(visitor),
             waiting,
             rules_touched: Arc::new(Notifier::new()),
             heartbeat: Arc::default(),
-            state: state.clone(),
         };
         let pipeline = Pipeline::start(&config, sink.clone()).map_err(Error::System)?;
         let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
@@ -205,7 +203,7 @@ impl Service {
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
         }
-        let rules = |config: &Config| (config.manage_rules, config.key.clone(), scope(config));
+        let rules = |config: &Config| (config.manage_rules, config.key.clone(), config.scope());
         if rules(&old) != rules(config) {
             let (state, set) = (self.state.clone(), rule_set(config));
             if let Ok(Err(error)) = spawn_blocking(move || state.keeper.replace(set)).await {
@@ -263,13 +261,9 @@ fn sockets(config: &Config) -> Vec<PathBuf> {
     }
 }
 
-const fn scope(config: &Config) -> Scope {
-    Scope { local: config.local, execve: config.execve, sends: config.sends }
-}
-
 /// The rules that this machine needs; `None` for one whose system calls we do not know.
 fn rule_set(config: &Config) -> Option<RuleSet> {
-    Some(RuleSet::wanted(running_machine()?, config.key.clone(), scope(config), std::process::id()))
+    Some(RuleSet::wanted(running_machine()?, config.key.clone(), config.scope(), std::process::id()))
 }
 
 /// The way to the kernel's sockets: passed by systemd, else opened in the service's own network namespace.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::dbus::State;
 use crate::process::{Request, Visit, Visitor, program_id};
 use crate::queue::Queue;
-use crate::source::{Audisp, Happening, Status, Stop};
+use crate::source::{Audisp, Happening, Stop};
 use crate::store::{Row, Store, Whose};
 use crate::text::text;
 
@@ -33,8 +33,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// What the reader fills.
 #[derive(Clone, Debug)]
 pub(super) struct Sink {
-    pub(super) store: Arc<Store>,
-    pub(super) source: Arc<Status>,
+    /// Has the store, the connection to tell of, and the clock.
+    pub(super) state: Arc<State>,
     pub(super) visitor: Arc<Visitor<Row>>,
     /// What waits for the visitor, in bytes.
     pub(super) waiting: Arc<AtomicUsize>,
@@ -42,8 +42,6 @@ pub(super) struct Sink {
     pub(super) rules_touched: Arc<Notifier>,
     /// Grows as long as the reader lives.
     pub(super) heartbeat: Arc<AtomicU64>,
-    /// Has the clock.
-    pub(super) state: Arc<State>,
 }
 
 /// Reads until it is stopped.
@@ -131,7 +129,7 @@ impl Reader {
                 }
             };
             if matches!(happening, Happening::Stopped) {
-                self.sink.source.disconnected(self.sink.store.statistics.lines_read.get());
+                self.sink.state.source.disconnected(self.sink.state.store.statistics.lines_read.get());
                 return;
             }
             self.tell(&happening);
@@ -146,14 +144,16 @@ impl Reader {
     fn take_lines(&mut self) {
         let now = self.now();
         let Self { audisp, assembler, sink, .. } = self;
-        let store = &sink.store;
+        let store = &sink.state.store;
         let seen_us = realtime_us();
         let mut rows = Vec::new();
-        let (mut bytes, mut lost) = (sink.waiting.load(Ordering::Relaxed), 0);
+        let (mut bytes, mut lost) = (0, 0);
+        let room = MAX_WAITING_BYTES.saturating_sub(sink.waiting.load(Ordering::Relaxed));
         let mut keep = |event: audit_records::Event<'_>| {
             let row = store.insert(&event, now, seen_us);
-            if bytes + row.size() <= MAX_WAITING_BYTES {
-                bytes += row.size();
+            let size = row.size();
+            if bytes + size <= room {
+                bytes += size;
                 rows.push((request(&row), row));
             } else {
                 lost += 1;
@@ -164,10 +164,9 @@ impl Reader {
         }
         assembler.expire(now, &mut keep);
         if !rows.is_empty() {
-            let size = |rows: &[(Request, Row)]| rows.iter().map(|(_, row)| row.size()).sum();
-            sink.waiting.fetch_add(size(&rows), Ordering::Relaxed);
+            sink.waiting.fetch_add(bytes, Ordering::Relaxed);
             let refused = sink.visitor.push(rows);
-            sink.waiting.fetch_sub(size(&refused), Ordering::Relaxed);
+            sink.waiting.fetch_sub(refused.iter().map(|(_, row)| row.size()).sum(), Ordering::Relaxed);
             lost += refused.len() as u64;
         }
         store.statistics.visits_lost.add(lost);
@@ -177,7 +176,7 @@ impl Reader {
 
     /// Adds what was counted since the last time.
     fn count(&mut self) {
-        let statistics = &self.sink.store.statistics;
+        let statistics = &self.sink.state.store.statistics;
         let (framing, assembly) = (self.audisp.counts(), self.assembler.counts());
         let (before, was) = (self.framing, self.assembly);
         statistics.lines_read.add(framing.lines - before.lines);
@@ -195,7 +194,7 @@ impl Reader {
             self.sink.rules_touched.notify(usize::MAX);
         }
         (self.framing, self.assembly) = (framing, assembly);
-        self.sink.source.set_newline_less(self.audisp.is_newline_less());
+        self.sink.state.source.set_newline_less(self.audisp.is_newline_less());
         if let Some(change) = self.assembler.take_rule_change() {
             self.blame(&change);
         }
@@ -215,7 +214,8 @@ impl Reader {
     }
 
     fn tell(&mut self, happening: &Happening) {
-        let Sink { store, source, rules_touched, .. } = &self.sink;
+        let Sink { state, rules_touched, .. } = &self.sink;
+        let (store, source) = (&state.store, &state.source);
         let lines = store.statistics.lines_read.get();
         match happening {
             Happening::Connected(socket) => {
