@@ -8,6 +8,7 @@ pub mod logging;
 pub mod netlink;
 pub mod options;
 pub mod polkit;
+mod proc;
 pub mod process;
 pub mod queue;
 pub mod quota;
@@ -17,3 +18,6 @@ pub mod socket;
 pub mod source;
 pub mod store;
 pub mod text;
+
+#[cfg(test)]
+mod testing;

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io;
 use rustix::time::{ClockId, clock_gettime};
-
-use audit_records::Bytes;
 
 /// Bytes of `stat` and `status` that are read: the fields that are used stand in the first few hundred.
 const MAX_STAT_BYTES: usize = 1024;
@@ -21,36 +19,44 @@ const MAX_COMM_BYTES: usize = 64;
 /// The folder of one process, kept open: all files that are opened below it are this process's, even when it has ended and
 /// its pid is another's.
 #[derive(Debug)]
-pub(super) struct Folder(OwnedFd);
+pub(crate) struct Folder(OwnedFd);
 
 /// From `stat`, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Its parent at this moment; 0 where it has none.
-    pub(super) ppid: u32,
-    /// In microseconds since boot.
-    pub(super) start_time_us: u64,
-    /// It is a zombie, and no thread of it is left.
-    pub(super) has_ended: bool,
+    pub(crate) ppid: u32,
+    /// In microseconds since boot, as exact as the kernel's clock tick.
+    pub(crate) start_time_us: u64,
+    pub(crate) threads: u64,
+    /// Its first thread has ended; others may be left.
+    pub(crate) is_zombie: bool,
+}
+
+impl Stat {
+    /// No thread of it is left. A first thread that ended before the others looks like a zombie too.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.is_zombie && self.threads <= 1
+    }
 }
 
 impl Folder {
-    pub(super) fn open(pid: u32) -> io::Result<Self> {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()).map(Self)
     }
 
-    pub(super) fn stat(&self) -> Option<Stat> {
+    pub(crate) fn stat(&self) -> Option<Stat> {
         stat(self.read("stat", &mut [0; MAX_STAT_BYTES])?)
     }
 
     /// Its real user.
-    pub(super) fn uid(&self) -> Option<u32> {
+    pub(crate) fn uid(&self) -> Option<u32> {
         uid(self.read("status", &mut [0; MAX_STAT_BYTES])?)
     }
 
     /// One line for each hierarchy, cgroups(7).
-    pub(super) fn cgroups(&self) -> Option<Vec<u8>> {
+    pub(crate) fn cgroups(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; MAX_CGROUP_BYTES];
         let length = self.read("cgroup", &mut buffer)?.len();
         buffer.truncate(length);
@@ -58,32 +64,38 @@ impl Folder {
     }
 
     /// The file of its program; none where it is a kernel thread.
-    pub(super) fn exe(&self) -> Option<Bytes> {
+    pub(crate) fn exe(&self) -> Option<Box<[u8]>> {
         self.link("exe")
     }
 
-    pub(super) fn comm(&self) -> Option<Bytes> {
+    pub(crate) fn comm(&self) -> Option<Box<[u8]>> {
         Some(self.read("comm", &mut [0; MAX_COMM_BYTES])?.trim_ascii_end().into())
     }
 
     /// The number of its mount namespace, as text.
-    pub(super) fn mounts(&self) -> Option<Bytes> {
+    pub(crate) fn mounts(&self) -> Option<Box<[u8]>> {
         self.link("ns/mnt")
     }
 
     /// Its arguments, at most `limit` bytes of them. **May hang for ever**: it is read from the memory of the process.
-    pub(super) fn title(&self, limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn title(&self, limit: usize) -> Option<Vec<u8>> {
         let mut buffer = vec![0; limit];
         let length = self.read("cmdline", &mut buffer)?.len();
         buffer.truncate(length);
         Some(buffer)
     }
 
-    fn link(&self, name: &str) -> Option<Bytes> {
+    /// Its real user's, or root's where it may not be looked at.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        Some(fstat(&self.0).ok()?.st_uid)
+    }
+
+    fn link(&self, name: &str) -> Option<Box<[u8]>> {
         Some(readlinkat(&self.0, name, Vec::new()).ok()?.into_bytes().into())
     }
 
-    fn read<'a>(&self, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    /// What a file below it holds, as far as it fits into the buffer.
+    pub(crate) fn read<'a>(&self, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         let file = openat(&self.0, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut length = 0;
         while let Some(rest @ [_, ..]) = buffer.get_mut(length..) {
@@ -96,24 +108,30 @@ impl Folder {
     }
 }
 
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// When the process with this pid started, in microseconds since boot; none where there is no such process.
-pub(super) fn start_time_us(pid: u32) -> Option<u64> {
+pub(crate) fn start_time_us(pid: u32) -> Option<u64> {
     let stat = Folder::open(pid).ok()?.stat()?;
-    (!stat.has_ended).then_some(stat.start_time_us)
+    (!stat.has_ended()).then_some(stat.start_time_us)
 }
 
 /// In milliseconds since the epoch.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     milliseconds(now(ClockId::Realtime))
 }
 
 /// The time since boot, in microseconds.
-pub(super) fn uptime_us() -> u64 {
+pub(crate) fn uptime_us() -> u64 {
     now(ClockId::Boottime).as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 /// A time since boot as one since the epoch, in milliseconds, by the machine's clock of now.
-pub(super) fn since_epoch_ms(since_boot_us: u64) -> u64 {
+pub(crate) fn since_epoch_ms(since_boot_us: u64) -> u64 {
     let boot = now(ClockId::Realtime).saturating_sub(now(ClockId::Boottime));
     milliseconds(boot.saturating_add(Duration::from_micros(since_boot_us)))
 }
@@ -139,8 +157,8 @@ fn stat(text: &[u8]) -> Option<Stat> {
     Some(Stat {
         ppid: ppid.try_into().ok()?,
         start_time_us: start_time.try_into().ok()?,
-        // A first thread that ended before the others looks like a zombie too.
-        has_ended: matches!(state, b"Z" | b"X" | b"x") && threads <= 1,
+        threads,
+        is_zombie: matches!(state, b"Z" | b"X" | b"x"),
     })
 }
 
@@ -163,9 +181,27 @@ mod tests {
     fn a_name_cannot_forge_fields() {
         let rest = "S 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 0 250 1 2 3";
         let hz = procfs::ticks_per_second();
-        let expected = Some(Stat { ppid: 7, start_time_us: 250 * 1_000_000 / hz, has_ended: false });
+        let expected = Some(Stat { ppid: 7, start_time_us: 250 * 1_000_000 / hz, threads: 3, is_zombie: false });
         for name in ["sh", "a b", ") Z 1 1 (", "x) S 1 2\n3 (y", ""] {
             assert_eq!(stat(format!("12 ({name}) {rest}\n").as_bytes()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_stat() {
+        let line = |state: &str| {
+            format!(
+                "77 (a) R 1 (b) {state} 5 77 77 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 3 0 4242 9 9 18446744073709551615\n"
+            )
+        };
+        let start_time_us = 4242 * 1_000_000 / procfs::ticks_per_second();
+        let expected = Stat { ppid: 5, threads: 3, start_time_us, is_zombie: false };
+        assert_eq!(stat(line("S").as_bytes()), Some(expected));
+        for ended in ["Z", "X", "x"] {
+            assert_eq!(stat(line(ended).as_bytes()), Some(Stat { is_zombie: true, ..expected }), "{ended}");
+        }
+        for cut in 0..line("S").find("4242").unwrap() {
+            assert_eq!(stat(&line("S").as_bytes()[..cut]), None, "{cut}");
         }
     }
 
@@ -175,7 +211,7 @@ mod tests {
             [("Z", 1, true), ("Z", 0, true), ("Z", 4, false), ("X", 1, true), ("D", 1, false)]
         {
             let text = format!("1 (x) {state} 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 {threads} 0 250 1");
-            assert_eq!(stat(text.as_bytes()).unwrap().has_ended, ended, "{state} {threads}");
+            assert_eq!(stat(text.as_bytes()).unwrap().has_ended(), ended, "{state} {threads}");
         }
     }
 
@@ -206,7 +242,7 @@ mod tests {
     fn our_own_folder() {
         let folder = Folder::open(std::process::id()).unwrap();
         let stat = folder.stat().unwrap();
-        assert!(!stat.has_ended && stat.ppid > 0 && stat.start_time_us < uptime_us());
+        assert!(!stat.has_ended() && stat.ppid > 0 && stat.start_time_us < uptime_us());
         assert_eq!(folder.uid(), Some(rustix::process::getuid().as_raw()));
         let exe = std::env::current_exe().unwrap();
         assert_eq!(folder.exe().as_deref(), Some(exe.as_os_str().as_encoded_bytes()));

@@ -34,6 +34,25 @@ pub fn starts_with(bytes: &[u8], wanted: &str) -> bool {
     bytes.starts_with(wanted.as_bytes()) || (plain(bytes).is_none() && text(bytes).0.starts_with(wanted))
 }
 
+/// Bytes of a caller's own text in a message, escaped: enough to know it again, and no message grows with what it answers.
+pub const MAX_EXCERPT: usize = 100;
+
+/// The beginning of a caller's text, in quotes, with nothing in it that a terminal obeys.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    let mut excerpt = String::from('"');
+    for one in text.chars() {
+        let escaped = one.escape_debug();
+        if excerpt.len() + escaped.len().max(one.len_utf8()) > MAX_EXCERPT + 1 {
+            excerpt.push('…');
+            break;
+        }
+        excerpt.extend(escaped);
+    }
+    excerpt.push('"');
+    excerpt
+}
+
 /// Bytes of which nothing has to be escaped.
 fn plain(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))

@@ -1,5 +1,6 @@
 //! Errors as clients see them. Every message says what happened, to what, and what to do.
 
+use opensnitch_audit_client::error;
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
@@ -32,17 +33,15 @@ pub enum Error {
 impl Error {
     fn parts(&self) -> (&'static str, &str) {
         match self {
-            Self::NotFound(message) => ("org.opensnitch.Audit.Error.NotFound", message),
-            Self::AccessDenied(message) => ("org.freedesktop.DBus.Error.AccessDenied", message),
-            Self::InteractionRequired(message) => {
-                ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", message)
-            }
-            Self::AuditUnavailable(message) => ("org.opensnitch.Audit.Error.AuditUnavailable", message),
-            Self::RulesLocked(message) => ("org.opensnitch.Audit.Error.RulesLocked", message),
-            Self::RulesFailed(message) => ("org.opensnitch.Audit.Error.RulesFailed", message),
-            Self::InvalidArgs(message) => ("org.freedesktop.DBus.Error.InvalidArgs", message),
-            Self::LimitsExceeded(message) => ("org.freedesktop.DBus.Error.LimitsExceeded", message),
-            Self::Failed(message) => ("org.freedesktop.DBus.Error.Failed", message),
+            Self::NotFound(message) => (error::NOT_FOUND, message),
+            Self::AccessDenied(message) => (error::ACCESS_DENIED, message),
+            Self::InteractionRequired(message) => (error::INTERACTIVE_AUTHORIZATION_REQUIRED, message),
+            Self::AuditUnavailable(message) => (error::AUDIT_UNAVAILABLE, message),
+            Self::RulesLocked(message) => (error::RULES_LOCKED, message),
+            Self::RulesFailed(message) => (error::RULES_FAILED, message),
+            Self::InvalidArgs(message) => (error::INVALID_ARGS, message),
+            Self::LimitsExceeded(message) => (error::LIMITS_EXCEEDED, message),
+            Self::Failed(message) => (error::FAILED, message),
         }
     }
 }
@@ -99,15 +98,3 @@ impl From<rules::Error> for Error {
         }
     }
 }
-
-/// The beginning of what a caller wrote, for a message: quoted, escaped, at most [`MAX_EXCERPT`] characters of it.
-pub(super) fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(MAX_EXCERPT).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("{short:?}")
-}
-
-/// Characters of a caller's own text in a message: enough to know it again, and no message grows with what it answers.
-const MAX_EXCERPT: usize = 100;

@@ -12,7 +12,7 @@ use zbus::object_server::{DispatchResult, Interface, SignalEmitter};
 use zbus::{BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo};
 
 use super::Error;
-use super::error::excerpt;
+use crate::text::excerpt;
 
 /// What the arguments of a call may take, in bytes. The longest that mean anything are a query with two paths of 4 kB, each
 /// byte shown as four. Read by zbus, an array of short strings takes 20 times as much room as it does in its message.

@@ -157,10 +157,7 @@ impl Audit {
                  long ago that it was forgotten"
             ))
         })?;
-        if wire::is_ready(&answer.row, &self.state.accounts) {
-            return Ok(wire::event(&answer, |uid| self.state.accounts.name(uid)));
-        }
-        self.blocking(move |state| wire::event(&answer, |uid| state.accounts.name(uid))).await
+        wire::event_of(&self.state, answer).await.ok_or_else(stopping)
     }
 
     #[zbus(out_args("events"))]
@@ -182,7 +179,7 @@ impl Audit {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Vec<Event>, u64), Error> {
         let caller = self.callers.enter(connection, &header).await?;
-        let query = query::query(&query)?;
+        let query = query::query(query)?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
         self.list(move |state, take| state.store.find(&query, sight, take)).await
     }

@@ -1,107 +1,80 @@
-//! What `FindEvents` is asked for, checked.
+//! What `FindEvents` is asked for, checked: the contract says which keys there are and of which type, and here is what
+//! they mean.
 
 use std::collections::HashMap;
 
 use audit_records::{EventType, Family};
 use opensnitch_audit_client::Query as Contract;
-use zbus::{OwnedVariant, Variant};
+use zbus::OwnedVariant;
 
 use super::Error;
-use super::error::excerpt;
 use crate::store::{Exe, MAX_LIMIT, OUTCOMES, Prefix, Query};
+use crate::text::excerpt;
 
 /// The query that these keys make.
 ///
 /// # Errors
 /// [`Error::InvalidArgs`] that names the key which is unknown, of the wrong type or out of range.
-pub(super) fn query(keys: &HashMap<String, OwnedVariant>) -> Result<Query, Error> {
-    let mut query = Query::default();
-    for (name, value) in keys {
-        set(&mut query, name, value)?;
+pub(super) fn query(keys: HashMap<String, OwnedVariant>) -> Result<Query, Error> {
+    let asked = Contract::try_from(keys).map_err(|wrong| Error::InvalidArgs(wrong.to_string()))?;
+    let mut query = Query {
+        pid: asked.pid,
+        ppid: asked.ppid,
+        uid: asked.uid,
+        audit_uid: asked.audit_uid,
+        exe: asked.proc_path.as_deref().map(Exe::parse),
+        event_types: Vec::new(),
+        family: asked.net_family.as_deref().map(family).transpose()?,
+        protocol: asked.protocol,
+        host: asked.dst_host.as_deref().map(host).transpose()?,
+        port: asked.dst_port,
+        outcome: asked.outcome.as_deref().map(outcome).transpose()?,
+        unit: asked.unit,
+        app: asked.app,
+        since_us: asked.since,
+        until_us: asked.until,
+        // The end of one walk is the beginning of the next.
+        before: asked.cursor.filter(|&cursor| cursor > 0).unwrap_or(u64::MAX),
+        ..Query::default()
+    };
+    for name in &asked.event_types {
+        let event_type = event_type(name)?;
+        // Each once, however often it is named: every row is compared with all of them.
+        if !query.event_types.contains(&event_type) {
+            query.event_types.push(event_type);
+        }
+    }
+    if let Some(limit) = asked.limit {
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(none("Limit", &format!("a number from 1 to {MAX_LIMIT}"), &limit.to_string()));
+        }
+        query.limit = limit as usize;
     }
     Ok(query)
 }
 
-fn set(query: &mut Query, name: &str, value: &Variant<'_>) -> Result<(), Error> {
-    let wrong = |expected: &str| {
-        Error::InvalidArgs(format!(
-            "the query key {name} is {expected}, not of type {}",
-            excerpt(&value.value_signature().to_string())
-        ))
-    };
-    let number = || if let Variant::U32(number) = value { Ok(*number) } else { Err(wrong("a number of type u")) };
-    let long = || if let Variant::U64(number) = value { Ok(*number) } else { Err(wrong("a number of type t")) };
-    let text = || if let Variant::Str(text) = value { Ok(text.as_str()) } else { Err(wrong("a string")) };
-    let none = |expected: &str, is: &str| {
-        Error::InvalidArgs(format!("the query key {name} is {expected}, not {}", excerpt(is)))
-    };
-    let event_type = |name: &str| {
-        let names = EventType::ALL.map(EventType::name).join(", ");
-        EventType::named(name).ok_or_else(|| none(&format!("one of {names}"), name))
-    };
-    match name {
-        "Pid" => query.pid = Some(number()?),
-        "PPid" => query.ppid = Some(number()?),
-        "UID" => query.uid = Some(number()?),
-        "AuditUid" => query.audit_uid = Some(number()?),
-        "ProcPath" => query.exe = Some(Exe::parse(text()?)),
-        "EventType" => {
-            let wrong = || wrong("a string or an array of strings");
-            let names = match value {
-                Variant::Array(names) => names.inner(),
-                one => std::slice::from_ref(one),
-            };
-            for name in names {
-                let Variant::Str(name) = name else { return Err(wrong()) };
-                let event_type = event_type(name)?;
-                // Each once, however often it is named: every row is compared with all of them.
-                if !query.event_types.contains(&event_type) {
-                    query.event_types.push(event_type);
-                }
-            }
-        }
-        "NetFamily" => {
-            let name = text()?;
-            let known = (0..=u8::MAX).map(|number| Family(number.into())).find(|family| family.name() == Some(name));
-            // One without a name is shown, and asked for, as its number.
-            let known = known.or_else(|| name.parse().ok().map(Family).filter(|family| family.name().is_none()));
-            query.family = Some(known.ok_or_else(|| none("a family such as inet, inet6 or local", name))?);
-        }
-        "Protocol" => query.protocol = Some(text()?.to_owned()),
-        "DstHost" => {
-            let host = text()?;
-            let expected = "an IP address or a prefix such as 192.0.2.0/24 or 2001:db8::/32";
-            query.host = Some(Prefix::parse(host).ok_or_else(|| none(expected, host))?);
-        }
-        "DstPort" => match value {
-            Variant::U16(port) => query.port = Some(*port),
-            _ => return Err(wrong("a number of type q")),
-        },
-        "Outcome" => {
-            let outcome = text()?;
-            let known = OUTCOMES.into_iter().find(|name| *name == outcome);
-            query.outcome = Some(known.ok_or_else(|| none(&format!("one of {}", OUTCOMES.join(", ")), outcome))?);
-        }
-        "Unit" => query.unit = Some(text()?.to_owned()),
-        "App" => query.app = Some(text()?.to_owned()),
-        "Since" => query.since_us = Some(long()?),
-        "Until" => query.until_us = Some(long()?),
-        "Limit" => {
-            let limit = number()?;
-            if !(1..=MAX_LIMIT).contains(&limit) {
-                return Err(none(&format!("a number from 1 to {MAX_LIMIT}"), &limit.to_string()));
-            }
-            query.limit = limit as usize;
-        }
-        // The end of one walk is the beginning of the next.
-        "Cursor" => query.before = Some(long()?).filter(|&cursor| cursor > 0).unwrap_or(u64::MAX),
-        unknown => {
-            return Err(Error::InvalidArgs(format!(
-                "there is no query key {}; there are {}",
-                excerpt(unknown),
-                Contract::KEYS.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ")
-            )));
-        }
-    }
-    Ok(())
+fn none(key: &str, expected: &str, is: &str) -> Error {
+    Error::InvalidArgs(format!("the query key {key} is {expected}, not {}", excerpt(is)))
+}
+
+fn event_type(name: &str) -> Result<EventType, Error> {
+    let names = || EventType::ALL.map(EventType::name).join(", ");
+    EventType::named(name).ok_or_else(|| none("EventType", &format!("one of {}", names()), name))
+}
+
+fn family(name: &str) -> Result<Family, Error> {
+    // One without a name is shown, and asked for, as its number.
+    let unnamed = || name.parse().ok().map(Family).filter(|family| family.name().is_none());
+    let known = Family::named(name).or_else(unnamed);
+    known.ok_or_else(|| none("NetFamily", "a family such as inet, inet6 or local", name))
+}
+
+fn host(text: &str) -> Result<Prefix, Error> {
+    let expected = "an IP address or a prefix such as 192.0.2.0/24 or 2001:db8::/32";
+    Prefix::parse(text).ok_or_else(|| none("DstHost", expected, text))
+}
+
+fn outcome(name: &str) -> Result<&'static str, Error> {
+    let known = OUTCOMES.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| none("Outcome", &format!("one of {}", OUTCOMES.join(", ")), name))
 }

@@ -59,25 +59,18 @@ struct Alike {
     address: Option<Address>,
 }
 
-/// The newest of the events that were merged, and how many they are.
-#[derive(Debug)]
-struct Merged {
-    row: Row,
-    count: u64,
-}
-
 /// Merges events alike and bounds the rate. Pure: `now` is the time since any fixed moment.
 #[derive(Debug)]
 pub(super) struct Signals {
     limits: Limits,
     tokens: f64,
     refilled: Duration,
-    /// What came in each open window; `None` where nothing did.
-    windows: HashMap<Alike, Option<Merged>>,
+    /// What came in each open window, the newest of the events that were merged; `None` where nothing did.
+    windows: HashMap<Alike, Option<Answer>>,
     /// When each closes, the first one first.
     closing: VecDeque<(Duration, Alike)>,
     /// Signals that are due.
-    due: VecDeque<Merged>,
+    due: VecDeque<Answer>,
     bytes: usize,
     told: Told,
     /// Events lost since the beginning, here and elsewhere, and as of the last `EventsLost`.
@@ -126,7 +119,7 @@ impl Signals {
         if let Some(window) = self.windows.get_mut(&alike) {
             self.bytes += row.size();
             let count = window.as_ref().map_or(0, |merged| merged.count) + 1;
-            if let Some(older) = window.replace(Merged { row, count }) {
+            if let Some(older) = window.replace(Answer { row, count }) {
                 self.bytes -= older.row.size();
             }
             return;
@@ -136,7 +129,7 @@ impl Signals {
             self.closing.push_back((now + self.limits.coalesce, alike));
         }
         self.bytes += row.size();
-        self.due.push_back(Merged { row, count: 1 });
+        self.due.push_back(Answer::single(row));
     }
 
     /// When [`next`](Self::next) should be asked again.
@@ -152,16 +145,16 @@ impl Signals {
     pub(super) fn next(&mut self, now: Duration) -> Option<Outgoing> {
         self.refill(now);
         self.close(now);
-        while let Some(Merged { row, count }) = self.due.pop_front() {
-            self.bytes -= row.size();
+        while let Some(answer) = self.due.pop_front() {
+            self.bytes -= answer.row.size();
             if self.tokens < 1.0 {
-                self.told.lost += count;
+                self.told.lost += answer.count;
                 continue;
             }
             self.tokens -= 1.0;
             self.told.sent += 1;
-            self.told.coalesced += count - 1;
-            return Some(Outgoing::EventSeen(Answer { row, count }));
+            self.told.coalesced += answer.count - 1;
+            return Some(Outgoing::EventSeen(answer));
         }
         let may_tell = self.lost_told_at.is_none_or(|told| now >= told + LOST_EVERY);
         if self.lost > self.lost_told && may_tell {

@@ -10,7 +10,6 @@ use audit_records::EventType;
 use event_listener::listener;
 use futures_util::future::{Either, select};
 use opensnitch_audit_client::INTERFACE;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::warn;
 use zbus::Variant;
@@ -59,13 +58,8 @@ async fn send(state: &Arc<State>, emitter: &SignalEmitter<'static>, signal: Outg
     match signal {
         Outgoing::EventSeen(answer) => {
             let event_type = answer.row.event_type.map_or("", EventType::name);
-            let event = if wire::is_ready(&answer.row, &state.accounts) {
-                wire::event(&answer, |uid| state.accounts.name(uid))
-            } else {
-                let state = state.clone();
-                let made = spawn_blocking(move || wire::event(&answer, |uid| state.accounts.name(uid))).await;
-                made.map_err(|_| zbus::Error::Failure("the service is stopping".to_owned()))?
-            };
+            let stopping = || zbus::Error::Failure("the service is stopping".to_owned());
+            let event = wire::event_of(state, answer).await.ok_or_else(stopping)?;
             let exe = event.proc_path.clone().unwrap_or_default();
             Audit::event_seen(emitter, event_type, &exe, &event).await
         }

@@ -1,9 +1,13 @@
 //! The form of an event on the bus: from the store's rows to the contract's keys. Defined only here; the client crate
 //! names the keys and their types.
 
+use std::sync::Arc;
+
 use audit_records::{Address, Args, Bytes, Outcome, error_name};
 use opensnitch_audit_client::Event;
+use tokio::task::spawn_blocking;
 
+use super::State;
 use crate::process::{Accounts, Parents, Process};
 use crate::store::{Answer, Row, Whose, outcome_name};
 use crate::text::text;
@@ -48,9 +52,20 @@ pub(super) fn process(process: &Process) -> Event {
     event
 }
 
+/// [`event`], with the names of users. It is made away from the bus's own threads where somebody has to be asked for it;
+/// `None` where the service is stopping.
+pub(super) async fn event_of(state: &Arc<State>, answer: Answer) -> Option<Event> {
+    let make = |state: &State, answer: &Answer| event(answer, |uid| state.accounts.name(uid));
+    if is_ready(&answer.row, &state.accounts) {
+        return Some(make(state, &answer));
+    }
+    let state = state.clone();
+    spawn_blocking(move || make(&state, &answer)).await.ok()
+}
+
 /// Whether nobody has to be asked for the event of a row: neither the name service for its user's name, nor `/proc` whether
 /// its process runs.
-pub(super) fn is_ready(row: &Row, accounts: &Accounts) -> bool {
+fn is_ready(row: &Row, accounts: &Accounts) -> bool {
     let subject = row.subject();
     let needs_name = subject.auid_name.is_none() && subject.auid.is_some_and(|auid| accounts.peek(auid).is_none());
     let is_known = row.process().is_none_or(|process| process.is_watched() || process.ended_at_ms().is_some());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cgroup::Cgroup;
-use super::proc;
+use crate::proc;
 use audit_records::{Args, Bytes};
 
 /// Ancestors told of one process. Shells in shells and build tools seldom go deeper.
@@ -143,8 +143,9 @@ pub(super) fn first_event_ms(started_at_ms: u64) -> u64 {
     started_at_ms.saturating_sub(CLOCK_TOLERANCE_MS)
 }
 
-/// In bytes.
-pub(super) fn size_of_parents(parents: &Parents) -> usize {
+/// What they hold in memory, in bytes.
+#[must_use]
+pub fn size_of_parents(parents: &Parents) -> usize {
     parents.iter().map(|parent| size_of::<Ancestor>() + parent.program.len()).sum()
 }
 

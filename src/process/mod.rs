@@ -7,7 +7,6 @@
 mod accounts;
 mod cgroup;
 mod known;
-mod proc;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -16,5 +15,5 @@ mod visits;
 
 pub use accounts::Accounts;
 pub use cgroup::Cgroup;
-pub use known::{Ancestor, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process};
+pub use known::{Ancestor, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, size_of_parents};
 pub use visits::{Counts, MAX_WAITING, MAX_WATCHED, Request, Visit, Visitor, look, program_id};

@@ -12,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::cgroup::Cgroups;
 use super::known::{Ancestor, Life, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, first_event_ms, size_of_parents};
-use super::proc::{self, Folder, Stat};
 use super::visits::{Request, Visit};
+use crate::proc::{self, Folder, Stat};
 use audit_records::{Args, Bytes};
 
 /// Processes that are remembered after their end: events from their last moments may still be on their way.
@@ -138,6 +138,12 @@ impl Known {
     /// Whether an event of that time can be its own, in milliseconds since the epoch.
     fn lived_at(&self, event_ms: u64) -> bool {
         event_ms >= first_event_ms(self.started_at_ms) && self.ended_at_ms.is_none_or(|ended| event_ms <= ended)
+    }
+
+    /// Itself, and those it comes from.
+    fn line_on(&self, pid: u32, parents: &Parents) -> Parents {
+        let own = Ancestor { pid, program: self.program.clone() };
+        std::iter::once(own).chain(parents.iter().cloned()).take(MAX_PARENTS).collect()
     }
 
     fn measure(&self) -> usize {
@@ -319,7 +325,7 @@ impl Registry {
         }
         known.started_at_ms = proc::since_epoch_ms(stat.start_time_us);
         known.parents = Some(parents.clone());
-        set_program(known, pid, program(exe.as_deref(), comm.as_deref()));
+        set_program(known, pid, program(exe.clone(), || comm.clone()));
         let mut visited = Visited {
             process: Arc::new(Process::new(pid, uid, 0, 0)),
             uid,
@@ -372,7 +378,7 @@ impl Registry {
         let folder = Folder::open(pid).map_err(ended)?;
         let stat = folder.stat().ok_or_else(proc::now_ms)?;
         // The folder is that of the pidfd's process, since this one has not ended after the folder was opened.
-        if stat.has_ended || pidfd.as_ref().is_some_and(has_ended) {
+        if stat.has_ended() || pidfd.as_ref().is_some_and(has_ended) {
             return Err(proc::now_ms());
         }
         self.last_serial = self.last_serial.wrapping_add(1);
@@ -463,8 +469,7 @@ impl Registry {
         }
         for pid in climbed.into_iter().rev() {
             let Some(known) = self.known.get_mut(&pid) else { return Parents::default() };
-            let own = Ancestor { pid, program: known.program.clone() };
-            let with_own: Parents = std::iter::once(own).chain(line.iter().cloned()).take(MAX_PARENTS).collect();
+            let with_own = known.line_on(pid, &line);
             if complete || line.len() >= MAX_PARENTS {
                 known.parents = Some(line);
                 known.line = Some(with_own.clone());
@@ -500,8 +505,7 @@ impl Registry {
     fn read_program(&mut self, pid: u32, folder: Option<Folder>) {
         let Some(known) = self.known.get_mut(&pid) else { return };
         let Some(folder) = folder.or_else(|| Folder::open(pid).ok()) else { return };
-        let exe = folder.exe().filter(|exe| exe.len() <= MAX_PROGRAM_BYTES);
-        let program = exe.or_else(|| folder.comm()).unwrap_or_default();
+        let program = program(folder.exe(), || folder.comm());
         if !known.pidfd.as_ref().is_some_and(has_ended) {
             set_program(known, pid, program);
             self.measure(pid);
@@ -600,14 +604,13 @@ fn set_program(known: &mut Known, pid: u32, program: Bytes) {
     known.program_read = Some(Instant::now());
     if known.program != program {
         known.program = program;
-        let Some(parents) = &known.parents else { return };
-        let own = Ancestor { pid, program: known.program.clone() };
-        known.line = Some(std::iter::once(own).chain(parents.iter().cloned()).take(MAX_PARENTS).collect());
+        known.line = known.parents.as_ref().map(|parents| known.line_on(pid, parents));
     }
 }
 
-fn program(exe: Option<&[u8]>, comm: Option<&[u8]>) -> Bytes {
-    exe.filter(|exe| exe.len() <= MAX_PROGRAM_BYTES).or(comm).unwrap_or_default().into()
+/// As an ancestor's is told.
+fn program(exe: Option<Bytes>, comm: impl FnOnce() -> Option<Bytes>) -> Bytes {
+    exe.filter(|exe| exe.len() <= MAX_PROGRAM_BYTES).or_else(comm).unwrap_or_default()
 }
 
 /// The mount namespace of pid 1; where that may not be seen, of the kernel's threads, which have the same. Our own may be

@@ -14,9 +14,10 @@ use audit_records::Args;
 use rustix::event::epoll;
 
 use super::known::{MAX_PARENTS, Process};
-use super::proc;
 use super::registry::{Answer, Registry};
 use super::visits::{MAX_WAITING, Request, Visit, Visitor, program_id};
+use crate::proc;
+use crate::testing::may;
 
 /// Nobody waits that long for what comes at once; it only ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -136,17 +137,6 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
         assert!(start.elapsed() < PATIENCE, "in vain: {what}");
         thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// Root may do what some tests need. Skipping is loud, and fails where everything must be here.
-fn may(needed: &str, is_here: bool) -> bool {
-    if !is_here {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        assert!(std::env::var_os("OPENSNITCH_AUDIT_TEST_REQUIRE_ALL").is_none(), "{test} needs {needed}");
-        // Past the capture of test output, so that it is read.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs {needed}");
-    }
-    is_here
 }
 
 fn is_root() -> bool {

@@ -11,10 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::proc::Folder;
 use audit_records::MAX_ARGS_BYTES;
 use rustix::fd::OwnedFd;
-
-use super::proc::Folder;
 
 /// Bytes of arguments that are read: what is kept of them, and one more to know that there are more.
 pub(super) const MAX_TITLE_BYTES: usize = MAX_ARGS_BYTES + 1;

@@ -15,9 +15,9 @@ use rustix::io;
 use rustix::process::{Resource, getrlimit};
 
 use super::known::{Parents, Process};
-use super::proc::{self, Folder};
 use super::registry::{Answer, Key, MAX_BYTES, Registry};
 use super::titles::{MAX_TITLE_BYTES, PATIENCE, Ticket, Titles};
+use crate::proc::{self, Folder};
 use audit_records::Args;
 
 /// Events that wait for a visit: a second of the most that auditd carries.

@@ -7,7 +7,6 @@
 
 use std::{
     env,
-    io::{self, Write},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -15,6 +14,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::*;
+use crate::testing::say;
 
 const KEY: &str = "osntest";
 const ALL: Scope = Scope { local: false, execve: true, sends: true };
@@ -35,9 +35,7 @@ struct Bench {
 impl Bench {
     fn new(test: &str) -> Option<Self> {
         if env::var("OPENSNITCH_AUDIT_TEST_KERNEL").as_deref() != Ok("1") {
-            // Past the capture of test output, so that it is read.
-            let line = format!("SKIPPED {test}: needs OPENSNITCH_AUDIT_TEST_KERNEL=1 and a machine to spare\n");
-            io::stderr().write_all(line.as_bytes()).unwrap();
+            say(&format!("SKIPPED {test}: needs OPENSNITCH_AUDIT_TEST_KERNEL=1 and a machine to spare"));
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,8 +201,7 @@ fn foreign_rules_survive_everything() {
     ];
     for rule in rules {
         if !bench.foreign(rule) {
-            let line = format!("PASSED OVER, this auditctl or kernel refuses it: {rule}\n");
-            io::stderr().write_all(line.as_bytes()).unwrap();
+            say(&format!("PASSED OVER, this auditctl or kernel refuses it: {rule}"));
         }
     }
     assert!(bench.foreign.len() >= 10, "{:?}", bench.foreign);
@@ -292,8 +289,7 @@ fn a_rule_that_silences_everything_is_found() {
 fn immutable_rules_stay() {
     const LOCK: &str = "OPENSNITCH_AUDIT_TEST_LOCK";
     if env::var(LOCK).as_deref() != Ok("1") {
-        let line = format!("SKIPPED immutable_rules_stay: needs {LOCK}=1; the machine is locked until the next boot\n");
-        io::stderr().write_all(line.as_bytes()).unwrap();
+        say(&format!("SKIPPED immutable_rules_stay: needs {LOCK}=1; the machine is locked until the next boot"));
         return;
     }
     let Some(mut bench) = Bench::new("immutable_rules_stay") else { return };

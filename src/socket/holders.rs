@@ -12,8 +12,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::process::{Process, Stat, everybody};
+use super::process::{Process, everybody};
 use super::{Error, Socket};
+use crate::proc::Stat;
 
 /// How long a search may take. 10,000 processes with ten descriptors each take half of it.
 pub const SEARCH_TIME: Duration = Duration::from_millis(500);
@@ -160,7 +161,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let hint = Hint { descriptor: candidate.fd, others: DESCRIPTORS_MAX };
-            for pid in process.children(stat.threads, THREADS_MAX).into_iter().rev().chain([stat.parent]) {
+            for pid in process.children(stat.threads, THREADS_MAX).into_iter().rev().chain([stat.ppid]) {
                 if left == 0 || self.is_over() {
                     return;
                 }
@@ -205,7 +206,7 @@ impl<'a> Search<'a> {
             let hint = Hint { descriptor: Some(found.descriptor), others: RELATIVES_DESCRIPTORS_MAX };
             // What was inherited by two has the same number in both.
             let of_sibling = Hint { others: 0, ..hint };
-            let parent = found.stat.parent;
+            let parent = found.stat.ppid;
             let children = found.process.children(found.stat.threads, THREADS_MAX);
             let relatives = [parent].into_iter().chain(children).map(|pid| (pid, hint));
             let siblings = if with_siblings { siblings(parent) } else { Vec::new() };

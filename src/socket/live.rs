@@ -1,10 +1,9 @@
 //! Sockets of the kernel that the test runs on, in a network namespace of each test's own.
 //!
-//! A test runs itself again under `unshare -n`, where no other test has descriptors or children; that needs root. Where it is not there the test says so and counts as
-//! skipped.
+//! A test runs itself again under `unshare -n`, where no other test has descriptors or children; that needs root.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, sendto, socket_with, sockopt};
 
 use super::*;
+use crate::testing::{may, say};
 
 const INSIDE: &str = "OPENSNITCH_AUDIT_TEST_NETNS";
 
@@ -31,8 +31,8 @@ fn is_inside_of(test: &str, words: &[&str]) -> bool {
     }
     let myself = env::current_exe().unwrap();
     let name = format!("socket::live::{test}");
-    if !Command::new("unshare").args(["-n", "true"]).output().is_ok_and(|output| output.status.success()) {
-        skipped(test, "needs root and unshare(1)");
+    let is_here = Command::new("unshare").args(["-n", "true"]).output().is_ok_and(|output| output.status.success());
+    if !may("root and unshare(1)", is_here) {
         return false;
     }
     let output = Command::new("unshare")
@@ -49,15 +49,6 @@ fn is_inside_of(test: &str, words: &[&str]) -> bool {
         say(line);
     }
     false
-}
-
-fn skipped(test: &str, why: &str) {
-    say(&format!("SKIPPED {test}: {why}"));
-}
-
-/// Past the capture of test output, so that it is read.
-fn say(line: &str) {
-    io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 fn run(program: &str, words: &[&str]) {
@@ -515,7 +506,7 @@ fn passed() {
     }
 }
 
-/// Prints what README says of the speed. `cargo test --release --lib socket::live::speed -- --ignored --nocapture`
+/// Prints how long each way to a holder takes. `cargo test --release --lib socket::live::speed -- --ignored --nocapture`
 #[test]
 #[ignore = "measures"]
 fn speed() {

@@ -6,14 +6,15 @@
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::LazyLock;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
-use rustix::io::{Errno, read};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Socket;
+use crate::proc::{Folder, Stat};
 
 /// Bytes of a link's target that are read: `socket:[18446744073709551615]`. Paths are longer, and of no interest.
 const LINK_MAX: usize = 32;
@@ -22,57 +23,24 @@ const LINK_MAX: usize = 32;
 /// does not pay for many.
 const NAMES: usize = 1024;
 
-/// Bytes of `/proc/PID/stat`: 52 numbers and a name.
-const STAT_MAX: usize = 2048;
-
 /// Bytes of a list of children: some 500 pids.
 const CHILDREN_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,
-    folder: OwnedFd,
-}
-
-/// What `/proc/PID/stat` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) parent: u32,
-    pub(super) threads: u32,
-    /// Microseconds since boot, as exact as the kernel's clock tick.
-    pub(super) start_time_us: u64,
-}
-
-impl Stat {
-    /// Of a process that has not ended (proc_pid_stat(5)).
-    fn parse(line: &[u8]) -> Option<Self> {
-        // Its name, between parentheses, may hold anything, parentheses too.
-        let name_end = line.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = str::from_utf8(line.get(name_end + 1..)?).ok()?.split_ascii_whitespace();
-        // The fields are counted from 1, and the third is the first here.
-        if matches!(fields.next()?, "Z" | "X" | "x") {
-            return None;
-        }
-        let parent = fields.next()?.parse().ok()?;
-        let threads = fields.nth(20 - 5)?.parse().ok()?;
-        let ticks: u64 = fields.nth(22 - 21)?.parse().ok()?;
-        let start_time_us = u128::from(ticks) * 1_000_000 / u128::from(procfs::ticks_per_second());
-        Some(Self { parent, threads, start_time_us: u64::try_from(start_time_us).ok()? })
-    }
+    folder: Folder,
 }
 
 impl Process {
     pub(super) fn open(pid: u32) -> Option<Self> {
-        Some(Self { pid, folder: openat(CWD, format!("/proc/{pid}"), FOLDER, Mode::empty()).ok()? })
+        Some(Self { pid, folder: Folder::open(pid).ok()? })
     }
 
-    /// `None` where it has ended, even if nobody has waited for it yet.
+    /// `None` where it has ended, even if nobody has waited for it yet, and where its first thread has: `/proc` shows no
+    /// descriptors then.
     pub(super) fn stat(&self) -> Option<Stat> {
-        let mut line = [0; STAT_MAX];
-        let file = openat(&self.folder, "stat", READ, Mode::empty()).ok()?;
-        // The kernel gives it out whole.
-        let length = read(&file, line.as_mut_slice()).ok()?;
-        Stat::parse(line.get(..length)?)
+        self.folder.stat().filter(|stat| !stat.is_zombie)
     }
 
     /// Whether this descriptor is one of these sockets.
@@ -88,7 +56,7 @@ impl Process {
         match readlinkat_raw(&self.folder, format!("fd/{descriptor}"), target.as_mut_slice()) {
             Ok(length) => inode(target.get(..length)?),
             Err(Errno::ACCESS) => {
-                let info = read_info(&self.folder, &format!("fdinfo/{descriptor}"))?;
+                let info = read_info(&self.folder, descriptor)?;
                 // The numbers of files on a disk are those of sockets, too: what tells them apart is where they are.
                 let is_socket = (*SOCKETS).is_some_and(|sockets| sockets == info.mount);
                 is_socket.then_some(info.inode)
@@ -112,7 +80,7 @@ impl Process {
 
     /// The processes that its threads have forked, if it has so many threads; of more than `limit` the first ones. They
     /// may have ended.
-    pub(super) fn children(&self, threads: u32, limit: usize) -> Vec<u32> {
+    pub(super) fn children(&self, threads: u64, limit: usize) -> Vec<u32> {
         // The kernel lists them for each thread (`CONFIG_PROC_CHILDREN`).
         let mut children = Vec::new();
         if threads == 1 {
@@ -128,9 +96,8 @@ impl Process {
 
     fn children_of(&self, thread: impl Display, children: &mut Vec<u32>) {
         let mut text = [0; CHILDREN_MAX];
-        let Ok(file) = openat(&self.folder, format!("task/{thread}/children"), READ, Mode::empty()) else { return };
-        let Ok(length) = read(&file, text.as_mut_slice()) else { return };
-        let text = text.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default();
+        let Some(text) = self.folder.read(&format!("task/{thread}/children"), &mut text) else { return };
+        let text = str::from_utf8(text).unwrap_or_default();
         // The last one is followed by a space, too, unless it is cut.
         let whole = text.rsplit_once(' ').map_or("", |(whole, _)| whole);
         children.extend(whole.split(' ').filter_map(|pid| pid.parse::<u32>().ok()));
@@ -138,7 +105,7 @@ impl Process {
 
     /// The user that its `/proc` belongs to: its own, or root where it may not be looked at.
     pub(super) fn owner(&self) -> Option<u32> {
-        Some(fstat(&self.folder).ok()?.st_uid)
+        self.folder.owner()
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -146,9 +113,7 @@ impl Process {
     }
 }
 
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
-const READ_FOLDER: OFlags = READ.union(OFlags::DIRECTORY);
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const READ_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The pids of all processes there are, and not more than `limit`.
 pub(super) fn everybody(limit: usize) -> Vec<u32> {
@@ -172,11 +137,9 @@ struct Info {
 /// Bytes of it that are read: what is wanted stands in the first four lines.
 const INFO_MAX: usize = 256;
 
-fn read_info(folder: impl AsFd, path: &str) -> Option<Info> {
+fn read_info(folder: &Folder, descriptor: i32) -> Option<Info> {
     let mut text = [0; INFO_MAX];
-    let file = openat(folder, path, READ, Mode::empty()).ok()?;
-    let length = read(&file, text.as_mut_slice()).ok()?;
-    let text = str::from_utf8(text.get(..length)?).ok()?;
+    let text = str::from_utf8(folder.read(&format!("fdinfo/{descriptor}"), &mut text)?).ok()?;
     let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     Some(Info { mount: number("mnt_id:")?, inode: number("ino:")? })
 }
@@ -184,7 +147,7 @@ fn read_info(folder: impl AsFd, path: &str) -> Option<Info> {
 /// The mount that all sockets are on (the kernel's own `sockfs`).
 static SOCKETS: LazyLock<Option<u64>> = LazyLock::new(|| {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
-    Some(read_info(CWD, &format!("/proc/self/fdinfo/{}", socket.as_raw_fd()))?.mount)
+    Some(read_info(&Folder::open(std::process::id()).ok()?, socket.as_raw_fd())?.mount)
 });
 
 /// Of a link's target. No path looks like this: paths begin with a slash.
@@ -234,29 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_stat() {
-        let line = |state: &str| {
-            format!(
-                "77 (a) R 1 (b) {state} 5 77 77 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 3 0 4242 9 9 18446744073709551615\n"
-            )
-        };
-        let start_time_us = 4242 * 1_000_000 / procfs::ticks_per_second();
-        let expected = Stat { parent: 5, threads: 3, start_time_us };
-        assert_eq!(Stat::parse(line("S").as_bytes()), Some(expected));
-        for ended in ["Z", "X", "x"] {
-            assert_eq!(Stat::parse(line(ended).as_bytes()), None, "{ended}");
-        }
-        for cut in 0..line("S").find("4242").unwrap() {
-            assert_eq!(Stat::parse(&line("S").as_bytes()[..cut]), None, "{cut}");
-        }
-    }
-
-    #[test]
     fn our_own_process() {
         let pid = std::process::id();
         let us = Process::open(pid).unwrap();
         let stat = us.stat().unwrap();
-        assert_eq!(stat.parent, std::os::unix::process::parent_id());
+        assert_eq!(stat.ppid, std::os::unix::process::parent_id());
         assert_eq!(crate::process::look(pid).unwrap().start_time_us, stat.start_time_us, "the same as events have");
         let everybody = everybody(usize::MAX);
         assert!(everybody.contains(&pid) && everybody.contains(&1));

@@ -3,8 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// Characters of a caller's text in an error, escaped.
-const EXCERPT_MAX: usize = 100;
+use crate::text::excerpt;
 
 /// A protocol whose sockets the kernel can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,17 +119,17 @@ impl Tuple {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TupleError {
     /// The protocol is none that is known.
-    #[error("the protocol is \"tcp\", \"udp\", \"udplite\", \"icmp\", \"sctp\" or \"dccp\", not \"{text}\"")]
+    #[error("the protocol is \"tcp\", \"udp\", \"udplite\", \"icmp\", \"sctp\" or \"dccp\", not {text}")]
     Protocol {
-        /// The first characters of it.
+        /// The first characters of it, in quotes.
         text: String,
     },
     /// An address is none.
-    #[error("the {argument} is an IPv4 or IPv6 address, not \"{text}\"")]
+    #[error("the {argument} is an IPv4 or IPv6 address, not {text}")]
     Address {
         /// `source` or `destination`.
         argument: &'static str,
-        /// The first characters of it.
+        /// The first characters of it, in quotes.
         text: String,
     },
     /// A port is 0.
@@ -154,23 +153,10 @@ fn address(argument: &'static str, text: &str) -> Result<IpAddr, TupleError> {
     Ok(address.to_canonical())
 }
 
-/// The beginning of a caller's text, with nothing in it that a terminal obeys.
-fn excerpt(text: &str) -> String {
-    let mut excerpt = String::new();
-    for c in text.chars() {
-        let escaped = c.escape_debug();
-        if excerpt.len() + escaped.len().max(c.len_utf8()) > EXCERPT_MAX {
-            excerpt.push('…');
-            break;
-        }
-        excerpt.extend(escaped);
-    }
-    excerpt
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::MAX_EXCERPT;
 
     #[test]
     fn tuples() {
@@ -236,7 +222,7 @@ mod tests {
                 Tuple::parse("tcp", "::1", 1, &text, 1).unwrap_err(),
             ] {
                 let error = error.to_string();
-                assert!(error.chars().count() < EXCERPT_MAX + 80, "{error}");
+                assert!(error.chars().count() < MAX_EXCERPT + 80, "{error}");
                 let hostile = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{10ffff}');
                 assert!(!error.contains(hostile), "{error}");
             }

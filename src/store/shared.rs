@@ -8,6 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::row::{Row, Whose};
 use super::shares::Owner;
+use crate::process::size_of_parents;
 
 /// Who did it, as the records say; and what is asked of it for every row, decoded once.
 #[derive(Debug)]
@@ -124,8 +125,7 @@ fn place(whose: &Whose) -> Option<(usize, usize)> {
     match whose {
         Whose::Process(process) => Some((Arc::as_ptr(process).addr(), process.size())),
         Whose::Gone { parents, .. } if !parents.is_empty() => {
-            let size = parents.iter().map(|one| size_of_val(one) + one.program.len()).sum();
-            Some((Arc::as_ptr(parents).cast::<()>().addr(), size))
+            Some((Arc::as_ptr(parents).cast::<()>().addr(), size_of_parents(parents)))
         }
         Whose::Gone { .. } | Whose::Pending | Whose::Nothing => None,
     }

@@ -296,6 +296,16 @@ fn rows_of_another_machine_belong_to_nobody_here() {
 }
 
 #[test]
+fn a_connect_of_another_machine_tells_its_socket_too() {
+    let mut bench = Bench::new(100, 100);
+    let there = |call: Call| Call { node: "node=vm ", ..call };
+    bench.see(&there(Call::socket(7, 1000, 3)));
+    let row = bench.see(&there(Call::connect(7, 1001, 1, 53)));
+    assert_eq!(row.socket.and_then(|socket| socket.name()), Some("udp"));
+    assert_eq!(bench.see(&Call::connect(7, 1002, 1, 53)).socket, None, "another process");
+}
+
+#[test]
 fn nobody_pushes_out_a_user_who_holds_less() {
     let mut bench = Bench::new(100, 50);
     for pid in 0..10 {
