@@ -161,11 +161,9 @@ impl History {
             At::Newest
         } else {
             // A cursor: mostly its row is still there.
-            let at_cursor = self.order.below(before + 1).next();
-            let is_on_path = |(sequence, slot): &(u64, Slot)| {
-                *sequence == before && self.live(*sequence, *slot).is_some_and(|node| node.is_on(path))
-            };
-            at_cursor.filter(is_on_path).map_or(At::Order, |(_, slot)| At::Behind(slot))
+            let at_cursor = self.order.below(before + 1).next().filter(|(sequence, _)| *sequence == before);
+            let is_on_path = |slot: &Slot| self.node(*slot).is_some_and(|node| node.is_on(path));
+            at_cursor.and_then(|(_, slot)| slot).filter(is_on_path).map_or(At::Order, At::Behind)
         };
         Walk { path, before, at, left }
     }
@@ -195,7 +193,7 @@ impl History {
         for (sequence, slot) in self.order.below(walk.before).take(steps) {
             walk.before = sequence;
             passed += 1;
-            if let Some(node) = self.live(sequence, slot)
+            if let Some(node) = slot.and_then(|slot| self.node(slot))
                 && !see(&node.row)
             {
                 return true;
@@ -259,10 +257,10 @@ impl History {
             None => {
                 let Some((sequence, slot)) = self.order.below(walk.before).next() else { return Next::End };
                 (walk.before, walk.at) = (sequence, At::Order);
-                self.live(sequence, slot).map(|node| (slot, node))
+                slot.and_then(|slot| Some((slot, self.node(slot)?)))
             }
         };
-        // A stale place.
+        // An empty place.
         let Some((slot, node)) = found else { return Next::Passed };
         walk.before = node.row.sequence;
         if !node.is_on(walk.path) {
@@ -272,11 +270,6 @@ impl History {
         walk.at = At::Behind(slot);
         walk.left -= u32::from(walk.left < u32::MAX);
         Next::Row(slot, node)
-    }
-
-    /// The row at this place of the order, if it is still there.
-    fn live(&self, sequence: u64, slot: Slot) -> Option<&Node> {
-        self.node(slot).filter(|node| node.row.sequence == sequence)
     }
 
     fn node(&self, slot: Slot) -> Option<&Node> {
@@ -311,10 +304,7 @@ impl History {
     fn remove(&mut self, slot: Slot, shared: &mut Shared) {
         let Some(Node { row, .. }) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
         self.free.push(slot);
-        let slab = &self.slab;
-        self.order.lose_one(|sequence, slot| {
-            slab.get(slot as usize).and_then(Option::as_ref).is_some_and(|node| node.row.sequence == sequence)
-        });
+        self.order.remove(row.sequence);
         if let Some(pid) = row.origin.pid {
             shorten(&mut self.by_pid, pid);
         }

@@ -115,11 +115,11 @@ impl Newest {
         let row = row.clone();
         match group.entry_of(row.event_type) {
             Some(entry) if entry.row.origin.owner == owner => {
-                let less = weight(&entry.row);
+                let (last, less) = (entry.row.sequence, weight(&entry.row));
                 *entry = Entry { row, count: entry.count + 1, seen: now };
                 self.shares.change(owner, more, less);
                 self.bytes = self.bytes + more - less;
-                self.lose_one(owner);
+                self.displace(last, owner);
             }
             other => {
                 let count = other.map_or(0, |entry| entry.count) + 1;
@@ -172,7 +172,7 @@ impl Newest {
         for (sequence, pid) in self.order.below(before).take(steps) {
             last = Some(sequence);
             passed += 1;
-            if let Some(entry) = entry(&self.by_pid, pid, sequence)
+            if let Some(entry) = pid.and_then(|pid| entry(&self.by_pid, pid, sequence))
                 && !entry.is_idle(now)
             {
                 see(entry);
@@ -186,7 +186,7 @@ impl Newest {
     pub(super) fn expire(&mut self, steps: usize, now: Duration) -> bool {
         for _ in 0..steps {
             // The order is that of arrival, so the first that is not idle ends it.
-            let Some((sequence, pid)) = self.oldest(&self.order) else { break };
+            let Some((sequence, pid)) = self.order.oldest() else { break };
             if entry(&self.by_pid, pid, sequence).is_some_and(|entry| !entry.is_idle(now)) {
                 let ended = self.retired.iter().copied().take(steps).filter(|pid| !self.is_needed(*pid));
                 for pid in ended.collect::<Vec<_>>() {
@@ -203,14 +203,10 @@ impl Newest {
         self.by_pid.get(&pid).is_some_and(|groups| groups.iter().all(Group::is_needed))
     }
 
-    fn oldest(&self, order: &Order<u32>) -> Option<(u64, u32)> {
-        order.oldest(|sequence, pid| entry(&self.by_pid, pid, sequence).is_some())
-    }
-
     fn evict(&mut self) {
         while self.len() > self.max_entries || self.bytes > MAX_BYTES {
             let heaviest = self.shares.heaviest().and_then(|owner| self.by_owner.get(&owner));
-            let Some((sequence, pid)) = heaviest.and_then(|order| self.oldest(order)) else { return };
+            let Some((sequence, pid)) = heaviest.and_then(Order::oldest) else { return };
             self.remove(pid, sequence);
             self.evicted += 1;
         }
@@ -247,16 +243,14 @@ impl Newest {
         let (owner, bytes) = (entry.row.origin.owner, weight(&entry.row));
         self.shares.change(owner, 0, bytes);
         self.bytes -= bytes;
-        self.lose_one(owner);
+        self.displace(entry.row.sequence, owner);
     }
 
     /// An entry of that owner is gone, or has become newer.
-    fn lose_one(&mut self, owner: Owner) {
-        let by_pid = &self.by_pid;
-        let is_live = |sequence: u64, pid: u32| entry(by_pid, pid, sequence).is_some();
-        self.order.lose_one(is_live);
+    fn displace(&mut self, sequence: u64, owner: Owner) {
+        self.order.remove(sequence);
         if let Some(order) = self.by_owner.get_mut(&owner) {
-            order.lose_one(is_live);
+            order.remove(sequence);
             if order.len() == 0 {
                 self.by_owner.remove(&owner);
             }

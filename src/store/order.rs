@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
-/// Things by their sequence, the oldest first. What is gone from the middle stays as a **stale** place, until there are as
-/// many stale places as others; then they are swept out. So adding and removing take constant time, on average.
+/// Things by their sequence, the oldest first. What is gone from the middle leaves an **empty** place, until there are as many
+/// empty places as others; then they are swept out. So adding takes constant time on average, and so does removing the
+/// oldest; removing another one is a binary search.
 #[derive(Debug)]
 pub(super) struct Order<T> {
-    places: VecDeque<(u64, T)>,
+    /// The first is never empty.
+    places: VecDeque<(u64, Option<T>)>,
     live: usize,
 }
 
-/// Stale places that are not worth a sweep.
+/// Empty places that are not worth a sweep.
 const FEW: usize = 64;
 
 impl<T> Default for Order<T> {
@@ -26,28 +28,37 @@ impl<T: Copy> Order<T> {
 
     /// Adds the newest.
     pub(super) fn push(&mut self, sequence: u64, thing: T) {
-        self.places.push_back((sequence, thing));
+        self.places.push_back((sequence, Some(thing)));
         self.live += 1;
     }
 
-    /// One is gone: `is_live` says which are not.
-    pub(super) fn lose_one(&mut self, is_live: impl Fn(u64, T) -> bool) {
+    /// The thing of this sequence is gone.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        let place = match self.places.front() {
+            Some((first, _)) if *first == sequence => 0,
+            _ => self.places.partition_point(|(other, _)| *other < sequence),
+        };
+        let Some((_, thing)) = self.places.get_mut(place).filter(|(found, _)| *found == sequence) else { return };
+        if thing.take().is_none() {
+            return;
+        }
         self.live -= 1;
-        while self.places.front().is_some_and(|(sequence, thing)| !is_live(*sequence, *thing)) {
+        while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
             self.places.pop_front();
         }
         if self.places.len() > 2 * self.live + FEW {
-            self.places.retain(|(sequence, thing)| is_live(*sequence, *thing));
+            self.places.retain(|(_, thing)| thing.is_some());
         }
     }
 
-    /// The oldest that is not gone.
-    pub(super) fn oldest(&self, is_live: impl Fn(u64, T) -> bool) -> Option<(u64, T)> {
-        self.places.iter().copied().find(|(sequence, thing)| is_live(*sequence, *thing))
+    /// The oldest.
+    pub(super) fn oldest(&self) -> Option<(u64, T)> {
+        let (sequence, thing) = *self.places.front()?;
+        Some((sequence, thing?))
     }
 
-    /// All below `before`, the newest first, stale ones too.
-    pub(super) fn below(&self, before: u64) -> impl Iterator<Item = (u64, T)> {
+    /// The places below `before`, the newest first; empty ones too, so that a step over them is a step.
+    pub(super) fn below(&self, before: u64) -> impl Iterator<Item = (u64, Option<T>)> {
         let end = self.places.partition_point(|(sequence, _)| *sequence < before);
         self.places.range(..end).rev().copied()
     }
