@@ -16,7 +16,7 @@ use hashbrown::hash_map::Entry;
 use super::order::Order;
 use super::row::{Row, Whose};
 use super::shared::Shared;
-use super::shares::{Owner, Shares};
+use super::shares::Shares;
 
 /// A place in the slab.
 type Slot = u32;
@@ -33,8 +33,7 @@ pub(super) struct History {
     by_pid: HashMap<u32, Chain>,
     by_host: HashMap<IpAddr, Chain>,
     /// The rows of each owner, the oldest first.
-    by_owner: HashMap<Owner, VecDeque<Slot>>,
-    shares: Shares,
+    shares: Shares<VecDeque<Slot>>,
     bytes: usize,
     max_rows: usize,
     max_bytes: usize,
@@ -104,7 +103,6 @@ impl History {
             order: Order::default(),
             by_pid: HashMap::new(),
             by_host: HashMap::new(),
-            by_owner: HashMap::new(),
             shares: Shares::of(max_rows),
             bytes: 0,
             max_rows,
@@ -137,7 +135,7 @@ impl History {
         let (sequence, pid, host, owner) = (row.sequence, row.origin.pid, row.host(), row.origin.owner);
         shared.retain_whose(&row.whose);
         self.bytes += row.size() + PER_ROW;
-        self.shares.change(owner, weight(&row), 0);
+        let weight = weight(&row);
         let slot = self.place(Node { row, older_of_pid: NOWHERE, older_of_host: NOWHERE });
         let older_of_pid = pid.map_or(NOWHERE, |pid| append(&mut self.by_pid, pid, slot));
         let older_of_host = host.map_or(NOWHERE, |host| append(&mut self.by_host, host, slot));
@@ -145,7 +143,7 @@ impl History {
             (node.older_of_pid, node.older_of_host) = (older_of_pid, older_of_host);
         }
         self.order.push(sequence, slot);
-        self.by_owner.entry(owner).or_default().push_back(slot);
+        self.shares.change(owner, weight, 0, |rows| rows.push_back(slot));
         self.evict(shared);
     }
 
@@ -290,19 +288,15 @@ impl History {
 
     fn evict(&mut self, shared: &mut Shared) {
         while self.len() > self.max_rows || self.bytes(shared) > self.max_bytes {
-            let Some(owner) = self.shares.heaviest() else { return };
-            let Some(rows) = self.by_owner.get_mut(&owner) else { return };
-            let Some(slot) = rows.pop_front() else { return };
-            if rows.is_empty() {
-                self.by_owner.remove(&owner);
-            }
-            self.remove(slot, shared);
-            self.forgotten += 1;
+            let Some(slot) = self.shares.heaviest().and_then(|(_, rows)| rows.front().copied()) else { return };
+            self.forget(slot, shared);
         }
     }
 
-    fn remove(&mut self, slot: Slot, shared: &mut Shared) {
+    /// Drops the oldest row of its owner.
+    fn forget(&mut self, slot: Slot, shared: &mut Shared) {
         let Some(Node { row, .. }) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.forgotten += 1;
         self.free.push(slot);
         self.order.remove(row.sequence);
         if let Some(pid) = row.origin.pid {
@@ -311,7 +305,9 @@ impl History {
         if let Some(host) = row.host() {
             shorten(&mut self.by_host, host);
         }
-        self.shares.change(row.origin.owner, 0, weight(&row));
+        self.shares.change(row.origin.owner, 0, weight(&row), |rows| {
+            rows.pop_front();
+        });
         self.bytes -= row.size() + PER_ROW;
         shared.release(&row);
     }

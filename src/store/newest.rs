@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::order::Order;
 use super::row::{Row, Whose};
-use super::shares::{Owner, Shares};
+use super::shares::Shares;
 use crate::process::Process;
 
 /// How long an entry lives without activity, whether its process runs or not.
@@ -40,8 +40,7 @@ pub(super) struct Newest {
     /// The pid of each entry.
     order: Order<u32>,
     /// Those of each owner.
-    by_owner: HashMap<Owner, Order<u32>>,
-    shares: Shares,
+    shares: Shares<Order<u32>>,
     bytes: usize,
     /// Pids with a process that has no entry and is kept for its sockets.
     retired: BTreeSet<u32>,
@@ -82,7 +81,6 @@ impl Newest {
         Self {
             by_pid: HashMap::new(),
             order: Order::default(),
-            by_owner: HashMap::new(),
             shares: Shares::of(max_entries),
             bytes: 0,
             retired: BTreeSet::new(),
@@ -117,9 +115,9 @@ impl Newest {
             Some(entry) if entry.row.origin.owner == owner => {
                 let (last, less) = (entry.row.sequence, weight(&entry.row));
                 *entry = Entry { row, count: entry.count + 1, seen: now };
-                self.shares.change(owner, more, less);
+                self.shares.change(owner, more, less, |order| order.replace(last, sequence, pid));
+                self.order.replace(last, sequence, pid);
                 self.bytes = self.bytes + more - less;
-                self.displace(last, owner);
             }
             other => {
                 let count = other.map_or(0, |entry| entry.count) + 1;
@@ -127,15 +125,14 @@ impl Newest {
                 // Most processes do two things: room for more is not kept.
                 group.entries.reserve_exact(1);
                 group.entries.push(Entry { row, count, seen: now });
-                self.shares.change(owner, more, 0);
+                self.shares.change(owner, more, 0, |order| order.push(sequence, pid));
+                self.order.push(sequence, pid);
                 self.bytes += more;
                 if let Some(last) = last {
                     self.uncount(&last);
                 }
             }
         }
-        self.order.push(sequence, pid);
-        self.by_owner.entry(owner).or_default().push(sequence, pid);
         self.evict();
     }
 
@@ -205,8 +202,7 @@ impl Newest {
 
     fn evict(&mut self) {
         while self.len() > self.max_entries || self.bytes > MAX_BYTES {
-            let heaviest = self.shares.heaviest().and_then(|owner| self.by_owner.get(&owner));
-            let Some((sequence, pid)) = heaviest.and_then(Order::oldest) else { return };
+            let Some((sequence, pid)) = self.shares.heaviest().and_then(|(_, order)| order.oldest()) else { return };
             self.remove(pid, sequence);
             self.evicted += 1;
         }
@@ -240,21 +236,10 @@ impl Newest {
     }
 
     fn uncount(&mut self, entry: &Entry) {
-        let (owner, bytes) = (entry.row.origin.owner, weight(&entry.row));
-        self.shares.change(owner, 0, bytes);
-        self.bytes -= bytes;
-        self.displace(entry.row.sequence, owner);
-    }
-
-    /// An entry of that owner is gone, or has become newer.
-    fn displace(&mut self, sequence: u64, owner: Owner) {
+        let (sequence, bytes) = (entry.row.sequence, weight(&entry.row));
+        self.shares.change(entry.row.origin.owner, 0, bytes, |order| order.remove(sequence));
         self.order.remove(sequence);
-        if let Some(order) = self.by_owner.get_mut(&owner) {
-            order.remove(sequence);
-            if order.len() == 0 {
-                self.by_owner.remove(&owner);
-            }
-        }
+        self.bytes -= bytes;
     }
 }
 

@@ -32,6 +32,12 @@ impl<T: Copy> Order<T> {
         self.live += 1;
     }
 
+    /// What has the sequence `last` is the newest now, and has that one.
+    pub(super) fn replace(&mut self, last: u64, sequence: u64, thing: T) {
+        self.push(sequence, thing);
+        self.remove(last);
+    }
+
     /// The thing of this sequence is gone.
     pub(super) fn remove(&mut self, sequence: u64) {
         let place = match self.places.front() {

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use audit_records::{Who, WhoBuf};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -15,6 +16,8 @@ use crate::process::size_of_parents;
 pub struct Origin {
     who: WhoBuf,
     hash: u64,
+    /// The rows of the history that hold it. Changed only under the store's lock.
+    rows: AtomicU32,
     /// The process: of a thread its thread group.
     pub pid: Option<u32>,
     /// The user who may see it: the real uid, if it is a user of this machine.
@@ -44,17 +47,11 @@ impl Origin {
 /// newest holds at most one row more.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    origins: HashTable<Held>,
+    origins: HashTable<Arc<Origin>>,
     /// And ancestors of processes that were gone. By their address: the visitor makes one for each.
     processes: HashMap<usize, u32>,
     hasher: DefaultHashBuilder,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct Held {
-    origin: Arc<Origin>,
-    rows: u32,
 }
 
 /// What a shared thing takes beside itself, in bytes: its counts, and its place in a table.
@@ -69,33 +66,33 @@ impl Shared {
     /// machine.
     pub(super) fn intern(&mut self, who: Who<'_>, is_local: impl Fn(&[u8]) -> bool) -> Arc<Origin> {
         let hash = self.hasher.hash_one(who);
-        if let Some(held) = self.origins.find_mut(hash, |held| held.origin.who() == who) {
-            held.rows += 1;
-            return held.origin.clone();
+        if let Some(origin) = self.origins.find(hash, |origin| origin.who() == who) {
+            origin.rows.fetch_add(1, Ordering::Relaxed);
+            return origin.clone();
         }
         let is_local = who.node().is_none_or(is_local);
         let origin = Arc::new(Origin {
             who: WhoBuf::new(who),
             hash,
+            rows: AtomicU32::new(1),
             pid: who.pid(),
             uid: who.uid().filter(|_| is_local),
             is_local,
             owner: Owner::of(who),
         });
         self.bytes += origin.size() + PER_SHARED;
-        self.origins.insert_unique(hash, Held { origin: origin.clone(), rows: 1 }, |held| held.origin.hash);
+        self.origins.insert_unique(hash, origin.clone(), |origin| origin.hash);
         origin
     }
 
     /// A row of the history is gone.
     pub(super) fn release(&mut self, row: &Row) {
-        let is_its = |held: &Held| Arc::ptr_eq(&held.origin, &row.origin);
-        if let Ok(mut entry) = self.origins.find_entry(row.origin.hash, is_its) {
-            entry.get_mut().rows -= 1;
-            if entry.get().rows == 0 {
-                let (held, _) = entry.remove();
-                self.bytes -= held.origin.size() + PER_SHARED;
-            }
+        let origin = &row.origin;
+        if origin.rows.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Ok(last) = self.origins.find_entry(origin.hash, |other| Arc::ptr_eq(other, origin))
+        {
+            last.remove();
+            self.bytes -= origin.size() + PER_SHARED;
         }
         self.release_whose(&row.whose);
     }

@@ -16,18 +16,25 @@ impl Owner {
     }
 }
 
-/// The bytes that each owner holds. Whoever holds the most gives way when room is needed, so nobody pushes out somebody
-/// who holds less.
+/// What each owner holds, and the bytes that it takes. Whoever holds the most gives way when room is needed, so nobody
+/// pushes out somebody who holds less.
 ///
 /// Of what many rows hold together a thousandth is no difference: weights are compared in steps, and most changes stay
 /// within one.
 #[derive(Debug)]
-pub(super) struct Shares {
-    by_owner: HashMap<Owner, usize>,
+pub(super) struct Shares<T> {
+    by_owner: HashMap<Owner, Share<T>>,
     /// By their steps, the heaviest last.
     by_weight: BTreeSet<(usize, Owner)>,
     /// A step in bytes, as a power of two.
     step: u32,
+}
+
+/// What one owner holds. It weighs something as long as it holds anything.
+#[derive(Debug, Default)]
+struct Share<T> {
+    weight: usize,
+    held: T,
 }
 
 /// What a row weighs at the least, in bytes.
@@ -38,7 +45,7 @@ fn step(rows: usize) -> u32 {
     (rows / 1024 * ROW).checked_ilog2().unwrap_or(0)
 }
 
-impl Shares {
+impl<T: Default> Shares<T> {
     /// Of so many rows.
     pub(super) fn of(rows: usize) -> Self {
         Self { by_owner: HashMap::new(), by_weight: BTreeSet::new(), step: step(rows) }
@@ -47,18 +54,16 @@ impl Shares {
     /// From now on of so many rows.
     pub(super) fn resize(&mut self, rows: usize) {
         self.step = step(rows);
-        self.by_weight = self.by_owner.iter().map(|(owner, weight)| (*weight >> self.step, *owner)).collect();
+        self.by_weight = self.by_owner.iter().map(|(owner, share)| (share.weight >> self.step, *owner)).collect();
     }
 
-    /// An owner holds so many bytes more, and so many less.
-    pub(super) fn change(&mut self, owner: Owner, more: usize, less: usize) {
-        if more == less {
-            return;
-        }
-        let weight = self.by_owner.entry(owner).or_default();
-        let before = *weight;
-        *weight = (before + more).saturating_sub(less);
-        let after = *weight;
+    /// An owner holds so many bytes more, and so many less: `change` says what.
+    pub(super) fn change(&mut self, owner: Owner, more: usize, less: usize, change: impl FnOnce(&mut T)) {
+        let share = self.by_owner.entry(owner).or_default();
+        change(&mut share.held);
+        let before = share.weight;
+        let after = (before + more).saturating_sub(less);
+        share.weight = after;
         if after == 0 {
             self.by_owner.remove(&owner);
         }
@@ -71,7 +76,9 @@ impl Shares {
         }
     }
 
-    pub(super) fn heaviest(&self) -> Option<Owner> {
-        self.by_weight.last().map(|(_, owner)| *owner)
+    /// Who holds the most, and what.
+    pub(super) fn heaviest(&self) -> Option<(Owner, &T)> {
+        let (_, owner) = self.by_weight.last()?;
+        Some((*owner, &self.by_owner.get(owner)?.held))
     }
 }
