@@ -134,8 +134,10 @@ impl History {
     pub(super) fn push(&mut self, row: Row, shared: &mut Shared) {
         let (sequence, pid, host, owner) = (row.sequence, row.origin.pid, row.host(), row.origin.owner);
         shared.retain_whose(&row.whose);
-        self.bytes += row.size() + PER_ROW;
-        let weight = weight(&row);
+        let size = row.size() + PER_ROW;
+        // For its owner it weighs as if it shared nothing.
+        let weight = size + row.origin.size();
+        self.bytes += size;
         let slot = self.place(Node { row, older_of_pid: NOWHERE, older_of_host: NOWHERE });
         let older_of_pid = pid.map_or(NOWHERE, |pid| append(&mut self.by_pid, pid, slot));
         let older_of_host = host.map_or(NOWHERE, |host| append(&mut self.by_host, host, slot));
@@ -305,17 +307,13 @@ impl History {
         if let Some(host) = row.host() {
             shorten(&mut self.by_host, host);
         }
-        self.shares.change(row.origin.owner, 0, weight(&row), |rows| {
+        let size = row.size() + PER_ROW;
+        self.bytes -= size;
+        self.shares.change(row.origin.owner, 0, size + row.origin.size(), |rows| {
             rows.pop_front();
         });
-        self.bytes -= row.size() + PER_ROW;
         shared.release(&row);
     }
-}
-
-/// What a row counts for among those of its owner, in bytes: with what it may share, as if it did not.
-fn weight(row: &Row) -> usize {
-    row.size() + PER_ROW + row.origin.size()
 }
 
 /// What a row takes beside itself, in bytes: its links, and its places in the orders and in the maps of chains.
