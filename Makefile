@@ -5,11 +5,12 @@
 #   make test-vm  the package in booted machines (packaging/install.mk)
 #   make lint     formatting, clippy, documentation, shell scripts
 #   make oldest   compiles with the oldest supported Rust
+#   make fuzz     every fuzz target for FUZZ_SECONDS (60); needs Rust's nightly toolchain
 #   make bench    speed, side by side with a peer; make bench-rules: what the kernel rules cost
 #
 # make install, uninstall, deb, rpm: packaging/install.mk
 
-.PHONY: run test bench bench-rules lint oldest
+.PHONY: run test fuzz bench bench-rules lint oldest
 
 run:
 	scripts/setup run
@@ -20,6 +21,9 @@ run:
 test:
 	scripts/setup test
 	OPENSNITCH_AUDIT_TEST_REQUIRE_ALL=1 cargo test --workspace --locked
+
+fuzz:
+	scripts/fuzz
 
 bench:
 	scripts/setup test
