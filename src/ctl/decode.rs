@@ -11,14 +11,8 @@ use opensnitch_audit_client::Event;
 use super::Failure;
 use super::print::{Merged, Rows};
 use crate::dbus::wire;
+use crate::source::LINE;
 use crate::store::Store;
-
-/// How far the assembler's clock goes with each line. A stream has no other clock: what its records say is when a call was
-/// made, which may have blocked for minutes before it was told, and how fast the stream can be read says nothing.
-///
-/// So an event without an end, as every event of a log on disk, is finished 2,000 lines after its first one. The records of
-/// one event lie much closer together: the kernel writes them at once, and only those of other processors between them.
-const LINE: Duration = Duration::from_millis(1);
 
 /// Processes whose sockets are remembered, to tell the protocol of what they connect: as many as the service has by default.
 const PROCESSES: usize = 4096;

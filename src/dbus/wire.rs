@@ -19,7 +19,7 @@ pub(super) fn event(answer: &Answer, names: impl Fn(u32) -> Option<Bytes>) -> Ev
     event.count = Some(answer.count);
     event.last_seen = Some(row.seen_us);
     event.sequence = Some(row.sequence);
-    event.source = Some(SOURCE.to_owned());
+    event.source = Some(row.source.name().to_owned());
     add_process(&mut event, row);
     event
 }
@@ -71,9 +71,6 @@ fn is_ready(row: &Row, accounts: &Accounts) -> bool {
     let is_known = row.process().is_none_or(|process| process.is_watched() || process.ended_at_ms().is_some());
     !needs_name && is_known
 }
-
-/// Where rows come from.
-const SOURCE: &str = "audisp";
 
 fn add_call(event: &mut Event, row: &Row) {
     event.timestamp = Some(row.timestamp_us());

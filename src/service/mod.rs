@@ -9,9 +9,11 @@
 //! The reader never waits for anybody: what does not fit into a queue is counted as lost. A part that panics takes the
 //! service with it, and systemd starts it again.
 
+mod past;
 mod pipeline;
 mod tasks;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -143,7 +145,13 @@ impl Service {
             rules_touched: Arc::new(Notifier::new()),
             heartbeat: Arc::default(),
         };
-        let pipeline = Pipeline::start(&config, sink.clone()).map_err(Error::System)?;
+        let past = {
+            let (store, key, keep_raw) = (state.store.clone(), config.key.clone(), config.keep_raw);
+            let recall = move || past::recall(&store, key.as_str(), keep_raw, pipeline::realtime_us());
+            // Before anything arrives: the history is in order. Our rules are not loaded yet, so nothing is missed meanwhile.
+            spawn_blocking(recall).await.unwrap_or_default()
+        };
+        let pipeline = Pipeline::start(&config, sink.clone(), past).map_err(Error::System)?;
         let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
         let signals = Arc::new(AtomicU64::new(0));
         let parts = {
@@ -198,7 +206,7 @@ impl Service {
             if let Some(pipeline) = self.pipeline.take() {
                 spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            match Pipeline::start(config, self.sink.clone()) {
+            match Pipeline::start(config, self.sink.clone(), VecDeque::new()) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }

@@ -1,12 +1,13 @@
 //! The reader's thread, and what becomes of events on their way to the bus.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use audit_records::{Assembler, AssemblyCounts, EventType, FramingCounts, RuleChange};
+use audit_records::{Assembler, AssemblyCounts, EventId, EventType, FramingCounts, RuleChange};
 use event_listener::Event as Notifier;
 use tracing::{info, warn};
 
@@ -51,12 +52,14 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn start(config: &Config, sink: Sink) -> io::Result<Self> {
+    /// `past` are events that the store has already, and that may arrive once more.
+    pub(super) fn start(config: &Config, sink: Sink, past: VecDeque<EventId>) -> io::Result<Self> {
         let (audisp, stop) = Audisp::new(super::sockets(config))?;
         let reader = Reader {
             audisp,
             assembler: Assembler::new(config.key.as_str(), config.keep_raw),
             sink,
+            past,
             framing: FramingCounts::default(),
             assembly: AssemblyCounts::default(),
             blamed: None,
@@ -105,6 +108,8 @@ struct Reader {
     audisp: Audisp,
     assembler: Assembler,
     sink: Sink,
+    /// The last events that the history has from the log: they are not taken once more.
+    past: VecDeque<EventId>,
     /// As counted when last looked.
     framing: FramingCounts,
     assembly: AssemblyCounts,
@@ -143,13 +148,17 @@ impl Reader {
 
     fn take_lines(&mut self) {
         let now = self.now();
-        let Self { audisp, assembler, sink, .. } = self;
+        let Self { audisp, assembler, sink, past, .. } = self;
         let store = &sink.state.store;
         let seen_us = realtime_us();
         let mut rows = Vec::new();
-        let (mut bytes, mut lost) = (0, 0);
+        let (mut bytes, mut lost, mut repeated) = (0, 0, 0);
         let room = MAX_WAITING_BYTES.saturating_sub(sink.waiting.load(Ordering::Relaxed));
         let mut keep = |event: audit_records::Event<'_>| {
+            if past.contains(&event.id()) {
+                repeated += 1;
+                return;
+            }
             let row = store.insert(&event, now, seen_us);
             let size = row.size();
             if bytes + size <= room {
@@ -171,11 +180,11 @@ impl Reader {
         }
         store.statistics.visits_lost.add(lost);
         store.statistics.signals_lost.add(lost);
-        self.count();
+        self.count(repeated);
     }
 
-    /// Adds what was counted since the last time.
-    fn count(&mut self) {
+    /// Adds what was counted since the last time; of the events so many were had before.
+    fn count(&mut self, repeated: u64) {
         let statistics = &self.sink.state.store.statistics;
         let (framing, assembly) = (self.audisp.counts(), self.assembler.counts());
         let (before, was) = (self.framing, self.assembly);
@@ -188,7 +197,7 @@ impl Reader {
         statistics.records_cut.add(assembly.cut - was.cut);
         statistics.events_assembled.add(assembly.assembled - was.assembled);
         statistics.events_incomplete.add(assembly.incomplete - was.incomplete);
-        statistics.events_matched.add(assembly.matched - was.matched);
+        statistics.events_matched.add((assembly.matched - was.matched).saturating_sub(repeated));
         statistics.serial_gaps.add(assembly.serial_gaps - was.serial_gaps);
         if assembly.rule_changes > was.rule_changes {
             self.sink.rules_touched.notify(usize::MAX);
@@ -272,7 +281,7 @@ fn request(row: &Row) -> Request {
 }
 
 /// Now, in microseconds since the epoch.
-fn realtime_us() -> u64 {
+pub(super) fn realtime_us() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_micros().try_into().unwrap_or(u64::MAX)
 }

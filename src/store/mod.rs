@@ -13,6 +13,7 @@
 mod history;
 mod newest;
 mod order;
+mod past;
 mod query;
 mod row;
 mod shared;
@@ -32,8 +33,9 @@ use self::newest::{Entry, Newest};
 use self::shared::Shared;
 
 pub use newest::MAX_IDLE;
+pub use past::Past;
 pub use query::{DEFAULT_LIMIT, Exe, MAX_LIMIT, Prefix, Query, Sight};
-pub use row::{Extra, OUTCOMES, Row, Whose, outcome_name};
+pub use row::{Extra, OUTCOMES, Row, Source, Whose, outcome_name};
 pub use shared::Origin;
 pub use statistics::{Counter, Statistics};
 
@@ -198,6 +200,7 @@ impl Store {
     /// only the newest are looked through.
     #[must_use]
     pub fn users_of(&self, host: IpAddr, wanted: impl Fn(&Row) -> bool) -> Vec<Row> {
+        let wanted = |row: &Row| row.source != Source::Log && wanted(row);
         self.processes(Path::Host(host.to_canonical()), MAX_LOOK_BACK, MAX_CANDIDATES, wanted)
     }
 
@@ -211,15 +214,21 @@ impl Store {
     /// The processes of that user that made sockets last, the newest first: each by its newest socket.
     #[must_use]
     pub fn makers(&self, uid: u32, sight: Sight) -> Vec<Row> {
-        let makes =
-            |row: &Row| row.event_type == Some(EventType::Socket) && row.origin.uid == Some(uid) && sight.allows(row);
+        let makes = |row: &Row| {
+            row.event_type == Some(EventType::Socket)
+                && row.source != Source::Log
+                && row.origin.uid == Some(uid)
+                && sight.allows(row)
+        };
         self.processes(Path::All, MAX_LOOK_BACK, MAX_CANDIDATES, makes)
     }
 
     /// The newest row of that process that is wanted.
     #[must_use]
     pub fn of_process(&self, pid: u32, start_time_us: u64, wanted: impl Fn(&Row) -> bool) -> Option<Row> {
-        let is_its = |row: &Row| row.process().is_none_or(|process| process.start_time_us == start_time_us);
+        let is_its = |row: &Row| {
+            row.source != Source::Log && row.process().is_none_or(|process| process.start_time_us == start_time_us)
+        };
         self.first(Path::Pid(pid), usize::MAX, |row| is_its(row) && wanted(row))
     }
 

@@ -18,6 +18,8 @@ pub struct Row {
     pub id: EventId,
     /// When it arrived, in microseconds since the epoch.
     pub seen_us: u64,
+    /// Which way it came.
+    pub source: Source,
     /// What was done; `None` for a system call that is none of [`EventType`].
     pub event_type: Option<EventType>,
     /// The architecture the process called the kernel with.
@@ -42,6 +44,26 @@ pub struct Row {
     pub whose: Whose,
     /// What few events have.
     pub extra: Option<Arc<Extra>>,
+}
+
+/// Which way an event came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Through auditd's socket.
+    Audisp,
+    /// From auditd's log, written before the service began.
+    Log,
+}
+
+impl Source {
+    /// The word of the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Audisp => "audisp",
+            Self::Log => "log",
+        }
+    }
 }
 
 /// What few events have.
@@ -84,6 +106,7 @@ impl Row {
             sequence,
             id: event.id(),
             seen_us,
+            source: Source::Audisp,
             event_type: event.event_type(),
             arch: event.arch(),
             syscall: event.syscall(),
@@ -148,6 +171,8 @@ impl Row {
             // All that a process did that was gone when somebody looked was done by then.
             (Whose::Gone { at_ms, .. }, _) => newer.id.milliseconds <= *at_ms,
             (Whose::Process(_), Whose::Gone { .. }) => false,
+            // Of a row from the log nobody will ever be told whose it is.
+            (_, Whose::Process(process)) if older.source == Source::Log => process.lived_at(older.id.milliseconds),
             _ => true,
         }
     }

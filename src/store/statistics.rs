@@ -69,6 +69,8 @@ counters! {
     events_remembered: "EventsRemembered",
     /// Events that went from the history because it was full.
     events_forgotten: "EventsForgotten",
+    /// Events that the history has from auditd's log, of the time before the service began.
+    events_recalled: "EventsRecalled",
     /// Looks at `/proc` that were not taken: too many were waiting, or one hung.
     visits_lost: "VisitsLost",
     /// `EventSeen` signals.

@@ -271,6 +271,7 @@ fn statistics_have_the_names_of_the_contract() {
         "EventsEvicted",
         "EventsRemembered",
         "EventsForgotten",
+        "EventsRecalled",
         "SignalsSent",
         "SignalsCoalesced",
         "SignalsLost",

@@ -20,6 +20,7 @@ mod golden;
 mod history;
 mod layers;
 mod lifecycle;
+mod past;
 mod polkit;
 mod processes;
 mod properties;

@@ -20,7 +20,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// With an account database of the test's own in `folder`: root, nobody, polkitd and every [`User`].
+    /// With an account database of the test's own in `folder`: root, nobody, polkitd and every [`User`]; and with the folder `log` in it as `/var/log`.
     pub(crate) fn new(folder: &Path) -> Self {
         let (passwd, group) = (folder.join("passwd"), folder.join("group"));
         let mut users = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n".to_owned();
@@ -36,7 +36,10 @@ impl Namespace {
         groups.push_str(&format!("opensnitch-audit:x:{AUDIT_GROUP}:{}\n", User::Member.name()));
         fs::write(&passwd, users).unwrap();
         fs::write(&group, groups).unwrap();
-        Self::default().with(&passwd, "/etc/passwd").with(&group, "/etc/group")
+        // auditd's log too: what the machine did in the last hour is not the test's.
+        let log = folder.join("log");
+        fs::create_dir_all(log.join("audit")).unwrap();
+        Self::default().with(&passwd, "/etc/passwd").with(&group, "/etc/group").with(&log, "/var/log")
     }
 
     /// `own` stands at `place` too.

@@ -1,0 +1,61 @@
+//! What happened before the service began.
+
+use std::collections::VecDeque;
+
+use audit_records::{Event, EventId};
+
+use super::newest::Newest;
+use super::row::{Row, Source, Whose};
+use super::{Store, is_named};
+
+/// Processes of the past whose sockets are remembered, to tell the protocol of what they connect.
+const PROCESSES: usize = 4096;
+
+/// Events at the end of the past that are recognised when they come again: auditd may pass on what it wrote just before.
+const MAX_REPEATED: usize = 64;
+
+/// Fills the history of a store with events from auditd's log, the oldest first, before those that arrive.
+///
+/// Their processes may have ended long ago, and their pids may be others' by now: nobody looks for them in `/proc`. They are
+/// no news, so they are not among the newest, and no signal tells of them.
+#[derive(Debug)]
+pub struct Past<'a> {
+    store: &'a Store,
+    newest: Newest,
+    last: VecDeque<EventId>,
+}
+
+impl<'a> Past<'a> {
+    /// The past of this store, in which nothing has arrived yet.
+    #[must_use]
+    pub fn of(store: &'a Store) -> Self {
+        Self { store, newest: Newest::new(PROCESSES), last: VecDeque::new() }
+    }
+
+    /// Adds the next event.
+    pub fn insert(&mut self, event: &Event<'_>) {
+        let store = self.store;
+        let mut inner = store.write();
+        let super::Inner { sequence, shared, history, .. } = &mut *inner;
+        *sequence += 1;
+        let origin = shared.intern(event.who(), |node| is_named(node, &store.node));
+        let mut row = Row::new(event, *sequence, 0, origin);
+        row.seen_us = row.timestamp_us();
+        row.source = Source::Log;
+        row.whose = Whose::Nothing;
+        self.newest.insert(&mut row, std::time::Duration::ZERO);
+        history.push(row, shared);
+        drop(inner);
+        store.statistics.events_recalled.add(1);
+        if self.last.len() == MAX_REPEATED {
+            self.last.pop_front();
+        }
+        self.last.push_back(event.id());
+    }
+
+    /// The last of them.
+    #[must_use]
+    pub fn last(self) -> VecDeque<EventId> {
+        self.last
+    }
+}
