@@ -28,6 +28,8 @@ pub struct Config {
     pub sends: bool,
     /// Keep each event's records as received (`RawEvent`).
     pub keep_raw: bool,
+    /// Write each event to the journal.
+    pub journal: bool,
     /// Entries in the cache, 1 to 65,536.
     #[serde(deserialize_with = "max_events")]
     pub max_events: usize,
@@ -70,6 +72,7 @@ impl Default for Config {
             local: false,
             sends: false,
             keep_raw: false,
+            journal: false,
             max_events: 4096,
             history: 65_536,
             signals_per_second: 200,
@@ -169,7 +172,7 @@ mod tests {
     fn everything() {
         let config = load(
             "socket = '/run/x'\nkey = 'k'\nmanage_rules = false\nexecve = true\nlocal = true\nsends = true\n\
-             keep_raw = true\nmax_events = 10\nhistory = 30\nsignals_per_second = 20\ncoalesce_ms = 0\n",
+             keep_raw = true\njournal = true\nmax_events = 10\nhistory = 30\nsignals_per_second = 20\ncoalesce_ms = 0\n",
         );
         let expected = Config {
             socket: Socket::Path("/run/x".into()),
@@ -179,6 +182,7 @@ mod tests {
             local: true,
             sends: true,
             keep_raw: true,
+            journal: true,
             max_events: 10,
             history: 30,
             signals_per_second: 20,

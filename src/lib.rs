@@ -4,6 +4,7 @@ pub mod config;
 pub mod ctl;
 pub mod dbus;
 pub mod diagnose;
+pub mod journal;
 pub mod logging;
 pub mod netlink;
 pub mod options;

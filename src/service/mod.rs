@@ -9,6 +9,7 @@
 //! The reader never waits for anybody: what does not fit into a queue is counted as lost. A part that panics takes the
 //! service with it, and systemd starts it again.
 
+mod journal;
 mod past;
 mod pipeline;
 mod tasks;
@@ -32,6 +33,7 @@ use zbus::Connection;
 use zbus::fdo::RequestNameFlags;
 use zbus::object_server::SignalEmitter;
 
+use self::journal::Journal;
 use self::pipeline::{Pipeline, Sink};
 use crate::config::{self, Config, Socket};
 use crate::dbus::{self, Limits, Setup, State};
@@ -134,14 +136,18 @@ impl Service {
         connection: &Connection,
     ) -> Result<Self, Error> {
         let waiting = Arc::new(AtomicUsize::new(0));
+        let journal = Arc::new(Journal::new(config.journal));
         let visitor = {
-            let (store, seen, waiting) = (state.store.clone(), state.seen.clone(), waiting.clone());
-            Visitor::start(move |visits| pipeline::visited(&store, &seen, &waiting, visits)).map_err(Error::System)?
+            let (store, seen, waiting, journal) =
+                (state.store.clone(), state.seen.clone(), waiting.clone(), journal.clone());
+            Visitor::start(move |visits| pipeline::visited(&store, &seen, &journal, &waiting, visits))
+                .map_err(Error::System)?
         };
         let sink = Sink {
             state: state.clone(),
             visitor: Arc::new(visitor),
             waiting,
+            journal: journal.clone(),
             rules_touched: Arc::new(Notifier::new()),
             heartbeat: Arc::default(),
         };
@@ -164,6 +170,7 @@ impl Service {
             tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),
             tokio::spawn(tasks::verify_rules(state.clone(), sink.rules_touched.clone())),
             tokio::spawn(tasks::expire(state.clone())),
+            tokio::spawn(journal::write(state.clone(), journal)),
             tokio::spawn(tasks::feed_watchdog(connection.clone(), parts)),
         ];
         let service = Self { path, config, state, sink, pipeline: Some(pipeline), tasks };
@@ -201,6 +208,7 @@ impl Service {
         let config = &self.config;
         self.state.store.set_limits(config.history, config.max_events);
         self.state.set_setup(setup(config));
+        self.sink.journal.switch(config.journal);
         let reads = |config: &Config| (config.socket.clone(), config.key.clone(), config.keep_raw);
         if reads(&old) != reads(config) {
             if let Some(pipeline) = self.pipeline.take() {
@@ -240,6 +248,7 @@ impl Service {
         if let Some(pipeline) = self.pipeline {
             let _ = timeout(FAREWELL, spawn_blocking(move || pipeline.stop())).await;
         }
+        journal::write_rest(self.state, self.sink.journal, FAREWELL).await;
     }
 }
 

@@ -11,6 +11,7 @@ use audit_records::{Assembler, AssemblyCounts, EventId, EventType, FramingCounts
 use event_listener::Event as Notifier;
 use tracing::{info, warn};
 
+use super::journal::Journal;
 use crate::config::Config;
 use crate::dbus::State;
 use crate::process::{Request, Visit, Visitor, program_id};
@@ -37,6 +38,7 @@ pub(super) struct Sink {
     /// Has the store, the connection to tell of, and the clock.
     pub(super) state: Arc<State>,
     pub(super) visitor: Arc<Visitor<Row>>,
+    pub(super) journal: Arc<Journal>,
     /// What waits for the visitor, in bytes.
     pub(super) waiting: Arc<AtomicUsize>,
     /// Notified when the stream says that somebody changed a rule of ours, and when auditd is back, whose start flushes them.
@@ -77,7 +79,13 @@ impl Pipeline {
 }
 
 /// What the visitor found: tells the store, and passes the events on.
-pub(super) fn visited(store: &Store, seen: &Queue<Row>, waiting: &AtomicUsize, visits: Vec<(Row, Visit)>) {
+pub(super) fn visited(
+    store: &Store,
+    seen: &Queue<Row>,
+    journal: &Journal,
+    waiting: &AtomicUsize,
+    visits: Vec<(Row, Visit)>,
+) {
     let rows = visits.into_iter().map(|(mut row, visit)| {
         let whose = match visit {
             Visit::Found(process) => Whose::Process(process),
@@ -100,6 +108,10 @@ pub(super) fn visited(store: &Store, seen: &Queue<Row>, waiting: &AtomicUsize, v
         waiting.fetch_sub(bytes, Ordering::Relaxed);
         (row, bytes)
     });
+    let rows: Vec<(Row, usize)> = rows.collect();
+    if journal.is_on() {
+        store.statistics.journal_lost.add(journal.push(rows.iter().cloned()));
+    }
     store.statistics.signals_lost.add(seen.push(rows));
 }
 
@@ -180,6 +192,9 @@ impl Reader {
         }
         store.statistics.visits_lost.add(lost);
         store.statistics.signals_lost.add(lost);
+        if sink.journal.is_on() {
+            store.statistics.journal_lost.add(lost);
+        }
         self.count(repeated);
     }
 

@@ -79,6 +79,10 @@ counters! {
     signals_coalesced: "SignalsCoalesced",
     /// Events that were not signalled: too many.
     signals_lost: "SignalsLost",
+    /// Events written to the journal.
+    journal_sent: "JournalSent",
+    /// Events that were to be written there and were not: too many, or journald does not take them.
+    journal_lost: "JournalLost",
     /// Connections to auditd after the first one.
     reconnects: "Reconnects",
     /// Events that never came, by their missing serials.

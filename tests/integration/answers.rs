@@ -272,6 +272,8 @@ fn statistics_have_the_names_of_the_contract() {
         "EventsRemembered",
         "EventsForgotten",
         "EventsRecalled",
+        "JournalSent",
+        "JournalLost",
         "SignalsSent",
         "SignalsCoalesced",
         "SignalsLost",

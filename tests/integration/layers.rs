@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use opensnitch_audit_client::Event;
 
 /// Each module of `src/` and the siblings it may name.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("proc", &[]),
     ("text", &[]),
     ("queue", &[]),
@@ -15,6 +15,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("logging", &[]),
     ("options", &[]),
     ("netlink", &[]),
+    ("journal", &[]),
     ("source", &[]),
     ("process", &["proc"]),
     ("socket", &["netlink", "proc", "text"]),
@@ -25,7 +26,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("diagnose", &["rules"]),
     ("dbus", &["diagnose", "polkit", "process", "queue", "quota", "rules", "socket", "source", "store", "text"]),
     ("ctl", &["config", "dbus", "options", "rules", "source", "store"]),
-    ("service", &["config", "dbus", "process", "queue", "rules", "socket", "source", "store", "text"]),
+    ("service", &["config", "dbus", "journal", "process", "queue", "rules", "socket", "source", "store", "text"]),
     ("bin", &["config", "ctl", "logging", "options", "service"]),
 ];
 
@@ -34,7 +35,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("zbus", &["bin", "ctl", "dbus", "polkit", "service"]),
     ("tokio", &["bin", "ctl", "dbus", "polkit", "service"]),
     ("async", &["bin", "ctl", "dbus", "polkit", "queue", "service"]),
-    ("opensnitch_audit_client", &["ctl", "dbus", "service"]),
+    ("opensnitch_audit_client", &["ctl", "dbus", "journal", "service"]),
     ("audit_records", &["ctl", "dbus", "process", "rules", "service", "source", "store"]),
     ("serde", &["config", "ctl", "rules"]),
     ("serde_json", &["ctl"]),

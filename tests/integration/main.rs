@@ -18,6 +18,7 @@ mod diagnose;
 mod events;
 mod golden;
 mod history;
+mod journal;
 mod layers;
 mod lifecycle;
 mod past;
