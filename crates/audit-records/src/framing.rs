@@ -28,7 +28,7 @@ pub struct FramingCounts {
     pub lines: u64,
     /// Lines in which a second record begins, or that the end of the stream cut off. They are thrown away: which half is whole
     /// cannot be told, and a program may have written the second beginning. Where it stands behind the line's own
-    /// fields, in auditd's interpretations, the line is given out without these.
+    /// fields, in auditd's interpretations, and these fields hold no security label, the line is given out without them.
     pub torn: u64,
     /// Lines longer than [`MAX_LINE`], thrown away, and places where the binary format made no sense.
     pub oversized: u64,
@@ -386,7 +386,10 @@ fn whole(line: &[u8]) -> (usize, bool) {
         return (line.len(), false);
     };
     let before = line.get(..second).unwrap_or_default();
-    (memchr(ENRICHED_SEPARATOR, before).unwrap_or(0), true)
+    let own = memchr(ENRICHED_SEPARATOR, before).and_then(|length| line.get(..length)).unwrap_or_default();
+    // A label may hold the separator: then the record's own end is behind it, and what stands before it may be a lie.
+    let has_label = [&b"subj="[..], b"obj="].iter().any(|label| memmem::find(own, label).is_some());
+    (if has_label { 0 } else { own.len() }, true)
 }
 
 /// Whether so many records begin in `text`, which has no newline, that there should be one: two may be a torn line.

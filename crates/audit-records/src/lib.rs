@@ -83,6 +83,9 @@ pub use record::{EventId, Fields, Kind, Malformed, Record, parse};
 pub use sockaddr::{Address, ByteOrder, Family, Sockaddr};
 pub use tables::{Arch, EventType, Protocol, SocketType, error_name, socketcall, uring_op};
 pub use value::Value;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use who::assert_fast_is_slow;
 pub use who::{Bytes, Subject, Who, WhoBuf};
 
 /// The example of the README runs with the others.

@@ -286,12 +286,10 @@ proptest! {
             prop_assert_eq!(hostile.assembly.rule_changes, 0);
             prop_assert_eq!(hostile.events, harmless.events);
         } else {
-            // The line is thrown away, or read without its interpretations; the others are what they were. The one lie that is
-            // left: a label with the byte 0x1D may name the key under which its own process's call is shown.
-            let only_the_key_lies = words.contains(&"\x1d") && behind == " key=\"other\"";
+            // The line is thrown away, or read without its interpretations; the others are what they were.
+            prop_assert_eq!(hostile.assembly.rule_changes, 0);
             for event in &hostile.events {
-                let is_known = harmless.events.contains(event);
-                prop_assert!(is_known || only_the_key_lies && event["Pid"] == 10 && event["UID"] == 1000, "{:?}", event);
+                prop_assert!(harmless.events.contains(event), "{:?}", event);
             }
             prop_assert!(hostile.events.iter().any(|event| event["Serial"] == 7));
         }
