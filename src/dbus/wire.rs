@@ -52,8 +52,8 @@ pub(super) fn process(process: &Process) -> Event {
     event
 }
 
-/// What the service knows of an event, with the names of users. It is made away from the bus's own threads where somebody has to be asked for it;
-/// `None` where the service is stopping.
+/// What the service knows of an event, with the names of users. It is made away from the bus's own threads where somebody has
+/// to be asked for it; `None` where the service is stopping.
 pub async fn event_of(state: &Arc<State>, answer: Answer) -> Option<Event> {
     let make = |state: &State, answer: &Answer| event(answer, |uid| state.accounts.name(uid));
     if is_ready(&answer.row, &state.accounts) {

@@ -81,6 +81,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     let config = Config::load(path.as_deref()).map_err(Error::Config)?;
     let node = rustix::system::uname();
     let store = Arc::new(Store::new(config.history, config.max_events, node.nodename().to_bytes()));
+    store.statistics.since.set(pipeline::realtime_us());
     let source = Arc::new(Status::default());
     let seen = Arc::new(Queue::new(pipeline::MAX_SEEN, pipeline::MAX_SEEN_BYTES));
     let state = Arc::new(State::new(

@@ -217,6 +217,12 @@ impl Reader {
         if assembly.rule_changes > was.rule_changes {
             self.sink.rules_touched.notify(usize::MAX);
         }
+        let losses = |framing: FramingCounts, assembly: AssemblyCounts| {
+            framing.torn + assembly.incomplete + assembly.serial_gaps
+        };
+        if losses(framing, assembly) > losses(before, was) {
+            statistics.last_loss.set(realtime_us());
+        }
         (self.framing, self.assembly) = (framing, assembly);
         self.sink.state.source.set_newline_less(self.audisp.is_newline_less());
         if let Some(change) = self.assembler.take_rule_change() {

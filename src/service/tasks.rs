@@ -12,8 +12,10 @@ use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
 use super::notify;
+use super::pipeline::realtime_us;
 use crate::dbus::State;
 use crate::rules;
+use crate::store::Statistics;
 
 /// How often what is old is dropped. No answer has it any more by then: this only gives its memory back.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
@@ -33,24 +35,28 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Notices when our rules vanish. Whoever removed them meant it, and they are not put back; but for auditd: its start
 /// flushes all rules that are not in its own files (`augenrules --load`, audit-rules.service), and ours are not.
 pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
+    let mut kernel_lost = None;
     loop {
         // Before the look: what happens while it is taken wakes the next one.
         listener!(touched => again);
         let was_loaded = state.keeper.is_loaded();
         let checked = {
             let state = state.clone();
-            spawn_blocking(move || verify(&state))
+            spawn_blocking(move || (verify(&state), state.kernel_status().map(|status| status.lost)))
         };
-        let wait = match checked.await {
-            Ok(Verified::Restored(added)) => {
+        // None where the service is stopping.
+        let Ok((verified, lost)) = checked.await else { return };
+        note_kernel_losses(&state.store.statistics, &mut kernel_lost, lost);
+        let wait = match verified {
+            Verified::Restored(added) => {
                 info!(added, "auditd's start had flushed our audit rules: they are loaded again");
                 VERIFY_EVERY
             }
-            Ok(Verified::NotYet(error)) => {
+            Verified::NotYet(error) => {
                 warn!("auditd's start has flushed our audit rules, and they could not be loaded again yet: {error}");
                 RESTORE_EVERY
             }
-            Ok(Verified::Vanished) if was_loaded => {
+            Verified::Vanished if was_loaded => {
                 warn!(
                     "our audit rules are not all in the kernel any more: connections go unseen. They are not put back: \
                      'opensnitch-auditctl rules add' does that"
@@ -58,15 +64,24 @@ pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
                 VERIFY_EVERY
             }
             // Who cannot ask did not load any, and was told so.
-            Ok(Verified::AsBefore | Verified::Vanished) => VERIFY_EVERY,
-            // The service is stopping.
-            Err(_) => return,
+            Verified::AsBefore | Verified::Vanished => VERIFY_EVERY,
         };
         state.rules_changed.notify(usize::MAX);
         if timeout(wait, again).await.is_ok() {
             // Rules are removed one by one: all of them at once are told once.
             sleep(SETTLE).await;
         }
+    }
+}
+
+/// Adds what the kernel's count of lost records grew by since it was `known`. The first look is where counting begins: the
+/// kernel counts from the boot on. Somebody may set its count back (`auditctl --reset-lost`).
+fn note_kernel_losses(statistics: &Statistics, known: &mut Option<u32>, lost: Option<u32>) {
+    let Some(lost) = lost else { return };
+    let more = known.replace(lost).map_or(0, |known| lost.saturating_sub(known));
+    if more > 0 {
+        statistics.kernel_lost_since.add(more.into());
+        statistics.last_loss.set(realtime_us());
     }
 }
 
@@ -120,6 +135,22 @@ pub(super) async fn feed_watchdog(connection: Connection, parts: impl Fn() -> [u
         if all_live && answers {
             last = Some(now);
             notify(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lost_since_the_first_look() {
+        let statistics = Statistics::default();
+        let mut known = None;
+        for (lost, since) in [(Some(70), 0), (None, 0), (Some(70), 0), (Some(72), 2), (Some(0), 2), (Some(3), 5)] {
+            note_kernel_losses(&statistics, &mut known, lost);
+            assert_eq!(statistics.kernel_lost_since.get(), since, "{lost:?}");
+            assert_eq!(statistics.last_loss.get() > 0, since > 0, "{lost:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One number. It only grows, but for those that say how many there are now.
+/// One number. It only grows, but for those that say how many there are now, or when.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -83,6 +83,12 @@ counters! {
     journal_sent: "JournalSent",
     /// Events that were to be written there and were not: too many, or journald does not take them.
     journal_lost: "JournalLost",
+    /// Since when all of this is counted, in microseconds since the epoch.
+    since: "Since",
+    /// When a loss of events was noticed last, in microseconds since the epoch; 0 where none was.
+    last_loss: "LastLoss",
+    /// Records that the kernel lost since then.
+    kernel_lost_since: "KernelLostSince",
     /// Connections to auditd after the first one.
     reconnects: "Reconnects",
     /// Events that never came, by their missing serials.

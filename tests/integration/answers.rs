@@ -279,6 +279,9 @@ fn statistics_have_the_names_of_the_contract() {
         "SignalsLost",
         "Reconnects",
         "SerialGaps",
+        "Since",
+        "LastLoss",
+        "KernelLostSince",
     ] {
         assert!(statistics[name].is_u64(), "{name}");
     }

@@ -132,6 +132,7 @@ fn a_torn_line_is_counted_and_costs_nothing_but_itself() {
         assert!(root.event_of(pid).is_err());
     }
     assert_eq!((root.counter("LinesTorn"), root.counter("LinesMalformed")), (1, 0));
+    assert!(root.counter("LastLoss") > root.counter("Since"));
 }
 
 #[test]

@@ -81,12 +81,14 @@ mod dictionary;
 pub mod error;
 mod event;
 mod finding;
+mod loss;
 mod protocol;
 mod proxy;
 mod query;
 
 pub use event::{Event, text};
 pub use finding::Finding;
+pub use loss::Loss;
 pub use protocol::{Protocol, UnknownProtocol};
 pub use proxy::{AuditProxy, EventSeen, EventSeenArgs, EventSeenStream, EventsLost, EventsLostArgs, EventsLostStream};
 pub use query::{InvalidQuery, Query};
