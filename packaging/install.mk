@@ -28,12 +28,12 @@ STAGE := target/stage
 release:
 	$(CARGO) build --release --locked --bins
 
-# Man pages and completions come from the program, so that they say what it does.
+# Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped. Their
+# date is that of the version in CHANGELOG.md, or today where it is not released.
 generated: release
 	rm -rf $(GENERATED)
-	mkdir -p $(GENERATED)/man $(GENERATED)/completions
-	$(BUILT)/opensnitch-auditctl generate man $(GENERATED)/man
-	$(BUILT)/opensnitch-auditctl generate completions $(GENERATED)/completions
+	mkdir -p $(GENERATED)/man
+	$(CARGO) run --quiet --release --locked --package opensnitch-audit-pages -- $(GENERATED)/man "$$(packaging/date)"
 
 install: generated
 	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-auditd $(DESTDIR)$(SBINDIR)/opensnitch-auditd
@@ -51,9 +51,9 @@ install: generated
 	for page in $(GENERATED)/man/*.[1-8]; do \
 		$(INSTALL) -D -m 644 -t $(DESTDIR)$(MANDIR)/man$${page##*.} $$page || exit; \
 	done
-	$(INSTALL) -D -m 644 $(GENERATED)/completions/opensnitch-auditctl.bash $(DESTDIR)$(BASHDIR)/opensnitch-auditctl
-	$(INSTALL) -D -m 644 -t $(DESTDIR)$(ZSHDIR) $(GENERATED)/completions/_opensnitch-auditctl
-	$(INSTALL) -D -m 644 -t $(DESTDIR)$(FISHDIR) $(GENERATED)/completions/opensnitch-auditctl.fish
+	$(INSTALL) -D -m 644 packaging/completions/opensnitch-auditctl.bash $(DESTDIR)$(BASHDIR)/opensnitch-auditctl
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(ZSHDIR) packaging/completions/_opensnitch-auditctl
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(FISHDIR) packaging/completions/opensnitch-auditctl.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/opensnitch-audit.toml || \
 		$(INSTALL) -D -m 644 -t $(DESTDIR)$(SYSCONFDIR) packaging/opensnitch-audit.toml
 

@@ -1,150 +1,203 @@
 //! Commands that ask the service.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
-use futures_util::StreamExt;
-use opensnitch_audit_client::{AuditProxy, Event, Finding};
+use opensnitch_audit_client::{AuditProxy, Event, Finding, GROUP};
+use rustix::process::{getegid, geteuid, getgroups};
+use zbus::Connection;
 
-use super::print::{Merged, Rows, all_lines, json, printable};
-use super::{Command, Failure, Find, Rules, rules};
+use super::agent::Agent;
+use super::column::Merged;
+use super::escape::{json, printable};
+use super::filter::{Filter, Wanted};
+use super::options::{Appearance, Command, Order, Rules};
+use super::screen::Screen;
+use super::table::{Look, Table};
+use super::tuple::Tuple;
+use super::{Failure, rules, show, status, watch};
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
 
-pub(super) fn run(command: Command, as_json: bool) -> Result<(), Failure> {
+/// The bus, the service on it, and how answers look.
+pub(super) struct Session<'a> {
+    pub(super) connection: Connection,
+    pub(super) audit: AuditProxy<'a>,
+    pub(super) look: &'a Look,
+    no_pager: bool,
+}
+
+pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let connection = zbus::Connection::system().await?;
+        let connection = Connection::system().await?;
         let audit = AuditProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+        let session = Session { connection, audit, look: &appearance.look, no_pager: appearance.no_pager };
         match command {
-            Command::List => list(&audit, as_json).await,
-            Command::Find(wanted) => find(&audit, &wanted, as_json).await,
-            Command::Show { pid } => show(&audit.get_event_by_pid(pid).await?, as_json),
-            Command::Owner { protocol, source, destination } => {
-                let (from, to) = (source.ip().to_string(), destination.ip().to_string());
-                let (sport, dport) = (source.port(), destination.port());
-                show(&audit.get_event_by_connection(protocol.name(), &from, sport, &to, dport).await?, as_json)
-            }
-            Command::Watch => watch(&audit, as_json).await,
-            Command::Status => status(&audit, as_json).await,
-            Command::Diagnose => diagnose(&audit, as_json).await,
+            Command::List { order, filter } => session.list(&order, &filter).await,
+            Command::Find { order, limit, filter } => session.find(&order, limit, &filter).await,
+            Command::Show { process, filter } => show::process(&session, process, *filter).await,
+            Command::Owner { connection } => show::owner(&session, Tuple::parse(&connection)?).await,
+            Command::Watch { filter } => watch::run(&session, &filter).await,
+            Command::Status { check } => status::run(&session, check).await,
+            Command::Diagnose => session.diagnose().await,
             Command::Rules { action: Rules::Add } => {
-                told(as_json, "Added", audit.add_rules().await?, "rules were added")
+                let _agent = Agent::start();
+                session.told("Added", session.audit.add_rules().await?, "rules were added")
             }
             Command::Rules { action: Rules::Delete } => {
-                told(as_json, "Deleted", audit.delete_rules().await?, "rules were deleted")
+                let _agent = Agent::start();
+                session.told("Deleted", session.audit.delete_rules().await?, "rules were deleted")
             }
             Command::Rules { action: Rules::List { config } } => {
-                rules::list(&connection, config.as_deref(), as_json).await
+                rules::list(&session.connection, config.as_deref(), session.look.as_json).await
             }
             // These need no service and never come here.
-            Command::Decode(_) | Command::Generate { .. } => Ok(()),
+            Command::Decode(_) | Command::Complete { .. } => Ok(()),
         }
     })
 }
 
-fn told(as_json: bool, key: &str, count: u32, what: &str) -> Result<(), Failure> {
-    let mut out = io::stdout();
-    if as_json {
-        json(out, &serde_json::json!({ key: count }))?;
-    } else {
-        writeln!(out, "{count} {what}")?;
+impl Session<'_> {
+    /// Where rows go.
+    pub(super) fn screen(&self) -> Screen {
+        Screen::open(self.no_pager)
     }
-    Ok(())
-}
 
-fn show(event: &Event, as_json: bool) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    if as_json {
-        json(out, event)?;
-    } else {
-        write!(out, "{}", all_lines(event).map_err(io::Error::from)?)?;
+    fn told(&self, key: &str, count: u32, what: &str) -> Result<(), Failure> {
+        let mut out = io::stdout();
+        if self.look.as_json {
+            json(out, &serde_json::json!({ key: count }))?;
+        } else {
+            writeln!(out, "{count} {what}")?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn list(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
-    let events = audit.get_events().await?;
-    let mut rows = Rows::new(BufWriter::new(io::stdout().lock()), as_json, Merged::ByType);
-    for event in &events {
-        rows.row(event)?;
-    }
-    Ok(rows.flush()?)
-}
-
-/// Prints page after page.
-async fn find(audit: &AuditProxy<'_>, wanted: &Find, as_json: bool) -> Result<(), Failure> {
-    let mut rows = Rows::new(BufWriter::new(io::stdout()), as_json, Merged::ByType);
-    let mut query = wanted.query();
-    let mut left = wanted.limit.unwrap_or(usize::MAX);
-    while left > 0 {
-        query = query.limit(u32::try_from(left).unwrap_or(PAGE).min(PAGE));
-        let (events, next) = audit.find_events(&query).await?;
+    async fn list(&self, order: &Order, filter: &Filter) -> Result<(), Failure> {
+        let wanted = filter.wanted(self.look.shown.clock.now())?;
+        let mut events = self.audit.get_events().await?;
+        let seen = events.len();
+        events.retain(|event| wanted.holds(event));
+        self.sort(order, &mut events);
+        let mut screen = self.screen();
+        let mut table = Table::new(&mut screen, self.look, Merged::ByType);
         for event in &events {
-            rows.row(event)?;
+            table.row(event)?;
         }
-        rows.flush()?;
-        left = left.saturating_sub(events.len());
-        if next == 0 {
-            break;
-        }
-        query = query.cursor(next);
+        table.flush()?;
+        let rows = table.rows();
+        screen.close()?;
+        self.hidden("EventsCached", filter, seen).await?;
+        some(rows, filter)
     }
-    Ok(())
-}
 
-async fn watch(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
-    let mut seen = audit.receive_event_seen().await?;
-    let mut lost = audit.receive_events_lost().await?;
-    // The bus says nothing to whom it passes no signal on: without this one would wait for ever.
-    let findings = audit.diagnose().await?;
-    if let Some(finding) = findings.iter().find(|finding| finding.id == Finding::CALLER_NOT_IN_GROUP) {
-        return Err(Failure::Refused(printable(&finding.message)));
+    /// Prints page after page.
+    async fn find(&self, order: &Order, limit: Option<usize>, filter: &Filter) -> Result<(), Failure> {
+        let wanted = filter.wanted(self.look.shown.clock.now())?;
+        let mut screen = self.screen();
+        let mut table = Table::new(&mut screen, self.look, Merged::ByType);
+        if order.sort.is_some() || order.reverse {
+            let mut events = Vec::new();
+            self.pages(&wanted, limit, |page| {
+                events.extend(page);
+                Ok(())
+            })
+            .await?;
+            self.sort(order, &mut events);
+            events.iter().try_for_each(|event| table.row(event))?;
+        } else {
+            let show = |page: Vec<Event>| {
+                page.iter().try_for_each(|event| table.row(event))?;
+                table.flush()
+            };
+            self.pages(&wanted, limit, show).await?;
+        }
+        table.flush()?;
+        let rows = table.rows();
+        screen.close()?;
+        if limit.is_none() {
+            self.hidden("EventsRemembered", filter, usize::try_from(rows).unwrap_or(usize::MAX)).await?;
+        }
+        some(rows, filter)
     }
-    let mut rows = Rows::new(io::stdout(), as_json, Merged::Alike);
-    loop {
-        tokio::select! {
-            Some(signal) = seen.next() => rows.row(&signal.args()?.event)?,
-            Some(signal) = lost.next() => {
-                eprintln!("opensnitch-auditctl: {} events were too many to be signalled", signal.args()?.count);
+
+    /// Hands on what is wanted, page after page, the newest first.
+    pub(super) async fn pages(
+        &self,
+        wanted: &Wanted,
+        limit: Option<usize>,
+        mut take: impl FnMut(Vec<Event>) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut query = wanted.query().limit(PAGE);
+        let mut left = limit.unwrap_or(usize::MAX);
+        while left > 0 {
+            let (mut events, next) = self.audit.find_events(&query).await?;
+            events.retain(|event| wanted.holds(event));
+            events.truncate(left);
+            left -= events.len();
+            take(events)?;
+            if next == 0 {
+                break;
             }
-            else => return Ok(()),
+            query = query.cursor(next);
+        }
+        Ok(())
+    }
+
+    fn sort(&self, order: &Order, events: &mut [Event]) {
+        if let Some(column) = order.sort {
+            events.sort_by(|left, right| column.compare(left, right, &self.look.shown));
+        }
+        if order.reverse {
+            events.reverse();
         }
     }
+
+    /// Says that rows of others are not shown, and how many where it is known.
+    async fn hidden(&self, counter: &str, filter: &Filter, shown: usize) -> Result<(), Failure> {
+        if self.look.as_json || !self.look.legend || self.sees_all() {
+            return Ok(());
+        }
+        let statistics = self.audit.statistics().await?;
+        let all = statistics.get(counter).copied().unwrap_or(u64::MAX);
+        let hidden = all.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+        let what = match hidden {
+            0 => return Ok(()),
+            _ if all == u64::MAX || !filter.is_empty() => "rows of other users are hidden".to_owned(),
+            1 => "1 row of other users is hidden".to_owned(),
+            _ => format!("{hidden} rows of other users are hidden"),
+        };
+        eprintln!(
+            "opensnitch-auditctl: {what}: 'pkexec opensnitch-auditctl …' shows them, and so does membership of the group {GROUP}"
+        );
+        Ok(())
+    }
+
+    /// Root and the members of the group.
+    pub(super) fn sees_all(&self) -> bool {
+        let is_member = || {
+            let group = self.look.shown.accounts.group(GROUP)?;
+            let groups = getgroups().ok()?;
+            Some(groups.iter().chain([&getegid()]).any(|own| own.as_raw() == group))
+        };
+        geteuid().is_root() || is_member().unwrap_or(false)
+    }
+
+    async fn diagnose(&self) -> Result<(), Failure> {
+        let findings = self.audit.diagnose().await?;
+        findings_told(&findings, self.look)
+    }
 }
 
-async fn status(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
-    let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
-    let rules_loaded = audit.rules_loaded().await?;
-    let statistics = audit.statistics().await?;
+/// Findings for people, with a remedy below each.
+pub(super) fn findings_told(findings: &[Finding], look: &Look) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    if as_json {
-        let object = serde_json::json!({
-            "Version": version, "Source": source, "Connected": connected, "RulesLoaded": rules_loaded,
-            "Statistics": statistics,
-        });
-        return Ok(json(out, &object)?);
-    }
-    let connected = if connected { "yes" } else { "no: 'opensnitch-auditctl diagnose' says why" };
-    let rules_loaded = if rules_loaded { "yes" } else { "no: not all of our rules are in the kernel" };
-    writeln!(out, "Version           {}", printable(&version))?;
-    writeln!(out, "Source            {}", if source.is_empty() { "none".to_owned() } else { printable(&source) })?;
-    writeln!(out, "Connected         {connected}")?;
-    writeln!(out, "RulesLoaded       {rules_loaded}")?;
-    for (name, count) in statistics {
-        writeln!(out, "{:17} {count:>12}", printable(&name))?;
-    }
-    Ok(())
-}
-
-async fn diagnose(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> {
-    let findings = audit.diagnose().await?;
-    let mut out = io::stdout().lock();
-    if findings.is_empty() && !as_json {
+    if findings.is_empty() && !look.as_json {
         writeln!(out, "Nothing is wrong.")?;
     }
-    for finding in &findings {
-        if as_json {
+    for finding in findings {
+        if look.as_json {
             json(&mut out, finding)?;
         } else {
             writeln!(out, "{}: {}", printable(&finding.severity), printable(&finding.message))?;
@@ -152,7 +205,16 @@ async fn diagnose(audit: &AuditProxy<'_>, as_json: bool) -> Result<(), Failure> 
         }
     }
     if findings.iter().any(|finding| finding.severity == "error") {
-        return Err(Failure::Diagnosed);
+        return Err(Failure::Unwell);
     }
     Ok(())
+}
+
+/// That no row was shown is told.
+fn some(rows: u64, filter: &Filter) -> Result<(), Failure> {
+    match rows {
+        0 if filter.is_empty() => Err(Failure::NoMatch("no event that you may see is known".to_owned())),
+        0 => Err(Failure::NoMatch("no event that you may see matches".to_owned())),
+        _ => Ok(()),
+    }
 }

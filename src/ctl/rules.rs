@@ -9,15 +9,14 @@ use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
-use super::{Failure, print};
+use super::{Failure, escape};
 use crate::config::Config;
 use crate::rules::{Kernel, Rule, RuleSet, State, running_machine};
 
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
 pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
     let config = Config::load(config)?;
-    let machine =
-        running_machine().ok_or_else(|| Failure::Refused("there are no rules for this machine".to_owned()))?;
+    let machine = running_machine().ok_or_else(|| Failure::Other("there are no rules for this machine".to_owned()))?;
     let key = config.key.clone();
     let bus = DBusProxy::new(connection).await?;
     // The rules leave out the service's own process; without a service they leave out nobody's.
@@ -39,7 +38,7 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
         let loaded = is_loaded(rule);
         if as_json {
             let rule = rule.to_string();
-            print::json(
+            escape::json(
                 &mut out,
                 &match loaded {
                     Some(loaded) => json!({ "Rule": rule, "Loaded": loaded }),

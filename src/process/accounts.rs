@@ -32,6 +32,7 @@ const GROUP_FILES: [&str; 2] = ["/etc/group", "/etc/nsswitch.conf"];
 #[derive(Debug, Default)]
 pub struct Accounts {
     users: Mutex<Memory<u32, Option<Bytes>>>,
+    group_names: Mutex<Memory<u32, Option<Bytes>>>,
     groups: Mutex<Groups>,
 }
 
@@ -61,6 +62,17 @@ impl Accounts {
             lock(&self.users).insert(uid, name.clone(), Instant::now(), good_for);
             name
         })
+    }
+
+    /// The name of a group. **May wait for the name service.**
+    #[must_use]
+    pub fn group_name(&self, gid: u32) -> Option<Bytes> {
+        if let Some(known) = lock(&self.group_names).get(&gid, Instant::now()) {
+            return known;
+        }
+        let name = uzers::get_group_by_gid(gid).map(|group| Bytes::from(group.name().as_encoded_bytes()));
+        lock(&self.group_names).insert(gid, name.clone(), Instant::now(), NAME_GOOD_FOR);
+        name
     }
 
     /// The id of a group, where it is known without asking; the inner `None` is a group that is not there.

@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod auditctl;
 mod bounds;
 mod connections;
 mod contract;

@@ -39,7 +39,8 @@ pub(crate) fn decode(stream: &[u8], key: &str) -> (Vec<Value>, String) {
         scope.spawn(move || stdin.write_all(stream).unwrap());
         child.wait_with_output().unwrap()
     });
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // 3: there was no such event.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let events = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (events, String::from_utf8(output.stderr).unwrap())

@@ -39,10 +39,11 @@ impl Listener {
         Self::read(command.spawn().unwrap())
     }
 
-    /// `opensnitch-auditctl watch`.
-    pub(crate) fn watch(client: &Client) -> Self {
-        let mut command = client.command(env!("CARGO_BIN_EXE_opensnitch-auditctl"));
-        command.args(["--json", "watch"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    /// `opensnitch-auditctl watch`, with what it says on standard error between its rows.
+    pub(crate) fn watch(client: &Client, arguments: &[&str]) -> Self {
+        let mut command = client.command("sh");
+        command.args(["-c", "exec \"$@\" 2>&1", "sh", env!("CARGO_BIN_EXE_opensnitch-auditctl"), "watch"]);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
         Self::read(command.spawn().unwrap())
     }
 

@@ -1,0 +1,115 @@
+//! What the service is doing, on one screen.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use opensnitch_audit_client::{NAME, Statistics};
+use zbus::fdo::DBusProxy;
+
+use super::Failure;
+use super::client::Session;
+use super::escape::{json, printable};
+use super::time::length;
+use crate::proc::{since_epoch_ms, start_time_us, uptime_us};
+
+/// How long the rate of events is measured.
+const MEASURED: Duration = Duration::from_secs(1);
+
+/// Counters of what did not reach those who listen or ask, and what each means.
+const LOSSES: [(&str, &str); 6] = [
+    ("KernelLost", "by the kernel"),
+    ("SerialGaps", "on the way from the kernel"),
+    ("LinesTorn", "as torn lines"),
+    ("LinesMalformed", "as lines that are no records"),
+    ("EventsIncomplete", "in part"),
+    ("SignalsLost", "as signals"),
+];
+
+/// Prints it; or with `check` only what is wrong.
+pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failure> {
+    let audit = &session.audit;
+    let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
+    let rules_loaded = audit.rules_loaded().await?;
+    let statistics = audit.statistics().await?;
+    let mut out = io::stdout().lock();
+    if session.look.as_json {
+        json(
+            &mut out,
+            &serde_json::json!({
+                "Version": version, "Source": source, "Connected": connected, "RulesLoaded": rules_loaded,
+                "Statistics": statistics,
+            }),
+        )?;
+    } else if check {
+        if !connected {
+            writeln!(out, "no events arrive: 'opensnitch-auditctl diagnose' says why")?;
+        }
+        if !rules_loaded {
+            writeln!(out, "not all of our rules are in the kernel: 'opensnitch-auditctl rules list' says which")?;
+        }
+    } else {
+        tokio::time::sleep(MEASURED).await;
+        let later = audit.statistics().await?;
+        let is_well = connected && rules_loaded;
+        let dot = AnsiColor::Green.on_default();
+        let dot = if is_well { dot } else { AnsiColor::Red.on_default() };
+        let dot = if session.look.colours { dot } else { Style::new() };
+        writeln!(out, "{dot}●{dot:#} opensnitch-audit {}", printable(&version))?;
+        let mut line = |label: &str, text: String| writeln!(out, "{label:>11}: {text}");
+        if let Some((pid, started_us)) = process(session).await {
+            let since = session.look.shown.clock.with_zone(since_epoch_ms(started_us).saturating_mul(1000));
+            let seconds = uptime_us().saturating_sub(started_us) / 1_000_000;
+            line("Running", format!("since {since}, for {}, pid {pid}", length(seconds)))?;
+        }
+        let no_events = || "none: 'opensnitch-auditctl diagnose' says why".to_owned();
+        line("Source", if connected { printable(&source) } else { no_events() })?;
+        let missing = "not all of them are in the kernel: 'opensnitch-auditctl rules list' says which";
+        line("Rules", (if rules_loaded { "loaded" } else { missing }).to_owned())?;
+        let rate = count(&later, "EventsMatched").saturating_sub(count(&statistics, "EventsMatched"));
+        line("Rate", format!("{rate} events in the last second, {} so far", count(&later, "EventsMatched")))?;
+        line("Lost", losses(&later))?;
+        line("Remembered", format!("{} events", count(&later, "EventsRemembered")))?;
+        writeln!(out)?;
+        let counters: Vec<_> = later.iter().collect();
+        for pair in counters.chunks(2) {
+            let cells: Vec<_> =
+                pair.iter().map(|(name, count)| format!("{:17} {count:>14}", printable(name))).collect();
+            writeln!(out, "  {}", cells.join("    "))?;
+        }
+    }
+    if check && !(connected && rules_loaded) {
+        return Err(Failure::Unwell);
+    }
+    Ok(())
+}
+
+fn count(statistics: &Statistics, name: &str) -> u64 {
+    statistics.get(name).copied().unwrap_or_default()
+}
+
+fn losses(statistics: &Statistics) -> String {
+    let losses = LOSSES.iter().map(|(name, how)| (count(statistics, name), how)).filter(|(count, _)| *count > 0);
+    let losses: Vec<_> = losses.map(|(count, how)| format!("{count} {how}")).collect();
+    if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") }
+}
+
+/// The service's process, and when it started, in microseconds since boot; nothing where that is hidden.
+async fn process(session: &Session<'_>) -> Option<(u32, u64)> {
+    let bus = DBusProxy::new(&session.connection).await.ok()?;
+    let pid = bus.get_connection_unix_process_id(NAME.try_into().ok()?).await.ok()?;
+    Some((pid, start_time_us(pid)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_told_by_where_they_happened() {
+        let statistics =
+            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        assert_eq!(losses(&statistics(&[("SignalsSent", 7), ("KernelLost", 0)])), "nothing");
+        assert_eq!(losses(&statistics(&[("SignalsLost", 7), ("KernelLost", 2)])), "2 by the kernel, 7 as signals");
+    }
+}
