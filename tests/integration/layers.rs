@@ -251,3 +251,11 @@ fn no_method_of_the_interface_keeps_others_out() {
     let interface = sources.iter().find(|source| source.path == "dbus/interface.rs").unwrap();
     assert!(!interface.code.contains("&mut self"));
 }
+
+#[test]
+fn what_only_packages_need_is_not_shipped() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    for library in ["clap_mangen", "clap_complete"] {
+        assert!(!manifest.lines().any(|line| line.starts_with(library)), "{library} is in the programs");
+    }
+}

@@ -2,7 +2,7 @@
 //! it; the others as they are.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ fn write(folder: &Path, date: &str) -> io::Result<()> {
     page(folder, date, "8", opensnitch_audit::options::Service::command())?;
     page(folder, date, "1", opensnitch_audit::ctl::Options::command())?;
     for (name, text) in WRITTEN {
-        fs::write(folder.join(name), text.replace("@DATE@", date))?;
+        fs::write(folder.join(name), tidied(&text.replace("@DATE@", date)))?;
     }
     Ok(())
 }
@@ -63,8 +63,41 @@ fn pages(folder: &Path, date: &str, section: &str, mut command: Command) -> io::
     let man = man.section(section).date(date).manual("opensnitch-audit").title(name.to_uppercase());
     let mut page = Vec::new();
     man.render(&mut page)?;
+    let mut page = String::from_utf8_lossy(&page).into_owned();
     if let Some((_, more)) = MORE.iter().find(|(program, _)| *program == name) {
-        page.write_all(more.as_bytes())?;
+        page.push_str(more);
     }
-    fs::write(folder.join(format!("{name}.{section}")), page)
+    fs::write(folder.join(format!("{name}.{section}")), tidied(&page))
+}
+
+/// The length of a line, in bytes, from which on mandoc finds it long.
+const LONG: usize = 80;
+
+/// The same page as mandoc likes it: text in lines that are not long, and no break beside an empty line.
+fn tidied(page: &str) -> String {
+    let mut tidied = String::new();
+    let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let is_beside =
+            |other: Option<usize>| other.and_then(|at| lines.get(at)).is_some_and(|line| matches!(*line, "" | ".sp"));
+        if *line == ".br" && (is_beside(at.checked_sub(1)) || is_beside(at.checked_add(1))) {
+            continue;
+        }
+        let mut length = 0;
+        for (place, word) in line.split(' ').enumerate() {
+            // What begins with a dot or a quote is a command at the beginning of a line.
+            let may_begin = !line.starts_with('.') && !word.is_empty() && !word.starts_with(['.', '\'']);
+            if place > 0 && length + 1 + word.len() > LONG && may_begin {
+                tidied.push('\n');
+                length = 0;
+            } else if place > 0 {
+                tidied.push(' ');
+                length += 1;
+            }
+            tidied.push_str(word);
+            length += word.len();
+        }
+        tidied.push('\n');
+    }
+    tidied
 }
