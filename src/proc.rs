@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io;
+use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes of `stat` and `status` that are read: the fields that are used stand in the first few hundred.
@@ -118,6 +119,14 @@ impl AsFd for Folder {
 pub(crate) fn start_time_us(pid: u32) -> Option<u64> {
     let stat = Folder::open(pid).ok()?.stat()?;
     (!stat.has_ended()).then_some(stat.start_time_us)
+}
+
+/// Whether there is such a process, and `/proc` does not say that it has ended: where it could not be looked at, no file
+/// descriptor was left, say, or `/proc` is not there.
+pub(crate) fn may_run(pid: u32) -> bool {
+    let exists = |pid| test_kill_process(pid) != Err(io::Errno::SRCH);
+    let has_ended = || Folder::open(pid).ok().and_then(|folder| folder.stat()).is_some_and(|stat| stat.has_ended());
+    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(exists) && !has_ended()
 }
 
 /// In milliseconds since the epoch.

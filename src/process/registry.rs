@@ -243,6 +243,10 @@ impl Registry {
         if self.needs_look(request, uid)
             && let Err(at_ms) = self.look(request)
         {
+            // That it has ended is not made up.
+            if proc::may_run(pid) {
+                return Answer::Visit(Visit::Hidden);
+            }
             return Answer::Visit(self.gone(request, at_ms));
         }
         let Some(known) = self.known.get(&pid) else { return Answer::Visit(self.gone(request, proc::now_ms())) };

@@ -82,6 +82,8 @@ pub enum Visit {
     /// The process with this pid runs as another user than the record says, or on another machine. What is known of it is
     /// not the event's, and its owner must not see it.
     Foreign,
+    /// There is such a process, and it cannot be looked at now. Nothing is known, and the next event is another try.
+    Hidden,
 }
 
 /// How many of each there were, since the start unless it says otherwise.
@@ -95,6 +97,8 @@ pub struct Counts {
     pub gone: u64,
     /// Events whose process runs as another user.
     pub foreign: u64,
+    /// Events whose process could not be looked at.
+    pub hidden: u64,
     /// Events whose process is told without the arguments that were asked for: reading them took too long.
     pub given_up: u64,
     /// Events that found no place to wait.
@@ -429,6 +433,7 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
                 Visit::Found(_) => self.counts.found += 1,
                 Visit::Gone { .. } => self.counts.gone += 1,
                 Visit::Foreign => self.counts.foreign += 1,
+                Visit::Hidden => self.counts.hidden += 1,
             }
         }
         self.counts.visits = self.registry.looks();

@@ -91,6 +91,8 @@ pub(super) fn visited(
             Visit::Found(process) => Whose::Process(process),
             Visit::Gone { at_ms, parents } => Whose::Gone { at_ms, parents },
             Visit::Foreign => Whose::Nothing,
+            // As if nobody had looked yet.
+            Visit::Hidden => row.whose.clone(),
         };
         let is_known = match (&row.whose, &whose) {
             (Whose::Process(known), Whose::Process(found)) => Arc::ptr_eq(known, found),
@@ -98,6 +100,7 @@ pub(super) fn visited(
         };
         if let Some(pid) = row.origin.pid
             && !is_known
+            && !matches!(whose, Whose::Pending)
         {
             // Of a process that was known, there is something new: since this event it runs another program, say.
             let since = if matches!(row.whose, Whose::Process(_)) { row.sequence } else { u64::MAX };

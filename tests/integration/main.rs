@@ -17,6 +17,7 @@ mod connections;
 mod contract;
 mod diagnose;
 mod events;
+mod faults;
 mod golden;
 mod history;
 mod journal;

@@ -50,19 +50,7 @@ impl PrivateBus {
 
         let namespace = Namespace::new(folder.path());
         let namespace = if policies.is_empty() { namespace } else { namespace.powerless() };
-        let mut daemon = namespace
-            .command("dbus-daemon")
-            .arg(format!("--config-file={}", config.display()))
-            .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // It says its address once it listens there.
-        let mut line = String::new();
-        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("unix:path="), "dbus-daemon did not start");
-        Self { daemon, folder, namespace }
+        Self { daemon: start_daemon(&namespace, &config), folder, namespace }
     }
 
     /// What `DBUS_SYSTEM_BUS_ADDRESS` is for its clients.
@@ -91,10 +79,34 @@ impl PrivateBus {
         let _ = self.daemon.wait();
     }
 
+    /// And is back, at the same address.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        fs::remove_file(self.folder.path().join("bus")).unwrap();
+        self.daemon = start_daemon(&self.namespace, &self.folder.path().join("bus.conf"));
+    }
+
     /// Somebody who calls over this bus.
     pub(crate) fn client(&self, user: User) -> Client {
         Client::new(self.address(), user)
     }
+}
+
+/// Starts a bus, and waits until it listens.
+fn start_daemon(namespace: &Namespace, config: &Path) -> Child {
+    let mut daemon = namespace
+        .command("dbus-daemon")
+        .arg(format!("--config-file={}", config.display()))
+        .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It says its address once it listens there.
+    let mut line = String::new();
+    BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("unix:path="), "dbus-daemon did not start");
+    daemon
 }
 
 impl Drop for PrivateBus {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,25 +20,35 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it and waits until its name is on the bus. Unless `config` says otherwise it manages no rules.
     pub(crate) fn start(bus: &PrivateBus, config: &str) -> Self {
-        let mut daemon = Self::spawn(bus, config);
+        Self::spawn(bus, config).wait_until_up(bus)
+    }
+
+    /// The same, where its log goes there.
+    pub(crate) fn start_logging_to(bus: &PrivateBus, config: &str, log: Stdio) -> Self {
+        Self::spawn_logging_to(bus, &config_file(bus, config), log).wait_until_up(bus)
+    }
+
+    fn wait_until_up(mut self, bus: &PrivateBus) -> Self {
+        let daemon = &mut self;
         let client = bus.client(User::Root);
         eventually("org.opensnitch.Audit on the bus", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the service ended: {}", daemon.log());
             (client.owner_pid("org.opensnitch.Audit") == Some(daemon.pid())).then_some(())
         });
-        daemon
+        self
     }
 
     /// Starts it.
     pub(crate) fn spawn(bus: &PrivateBus, config: &str) -> Self {
-        let file = bus.folder().join("config.toml");
-        let rules = if config.contains("manage_rules") { "" } else { "manage_rules = false\n" };
-        fs::write(&file, format!("{rules}{config}")).unwrap();
-        Self::spawn_with(bus, &file)
+        Self::spawn_with(bus, &config_file(bus, config))
     }
 
     /// Starts it with this configuration as it is.
     pub(crate) fn spawn_with(bus: &PrivateBus, file: &Path) -> Self {
+        Self::spawn_logging_to(bus, file, Stdio::piped())
+    }
+
+    fn spawn_logging_to(bus: &PrivateBus, file: &Path, stderr: Stdio) -> Self {
         let mut child = bus
             .namespace()
             .command(env!("CARGO_BIN_EXE_opensnitch-auditd"))
@@ -46,12 +56,13 @@ impl Daemon {
             .arg(file)
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
             .env_remove("NOTIFY_SOCKET")
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (kept, stderr) = (log.clone(), child.stderr.take().unwrap());
+        let (kept, stderr) = (log.clone(), child.stderr.take());
         thread::spawn(move || {
+            let Some(stderr) = stderr else { return };
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 log.push_str(&line);
@@ -91,6 +102,14 @@ impl Daemon {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the end of the service", || self.child.try_wait().unwrap())
     }
+}
+
+/// A file with this configuration. Unless it says otherwise no rules are managed.
+fn config_file(bus: &PrivateBus, config: &str) -> PathBuf {
+    let file = bus.folder().join("config.toml");
+    let rules = if config.contains("manage_rules") { "" } else { "manage_rules = false\n" };
+    fs::write(&file, format!("{rules}{config}")).unwrap();
+    file
 }
 
 impl Drop for Daemon {

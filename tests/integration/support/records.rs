@@ -118,6 +118,12 @@ impl Records {
         self.and(&format!("PROCTITLE proctitle={hex}"))
     }
 
+    /// Without its records of this name.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.others.retain(|record| record.split(' ').next() != Some(name));
+        self
+    }
+
     /// One more record, `NAME FIELDS`, before the end.
     pub(crate) fn and(mut self, record: &str) -> Self {
         self.others.push(record.to_owned());

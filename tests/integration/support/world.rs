@@ -1,6 +1,7 @@
 //! All that one test of the service needs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use super::{Client, Daemon, FakeAuditd, Namespace, PrivateBus, User, available};
 
@@ -29,10 +30,26 @@ impl World {
 
     /// The same on this bus.
     pub(crate) fn on(bus: PrivateBus, config: &str) -> Self {
-        let socket = bus.folder().join("audispd_events");
-        let mut auditd = FakeAuditd::at(&socket);
+        Self::on_logging_to(bus, config, Stdio::piped())
+    }
+
+    /// The same, where the service's log goes there.
+    pub(crate) fn on_logging_to(bus: PrivateBus, config: &str, log: Stdio) -> Self {
+        let mut auditd = FakeAuditd::at(&socket(&bus));
         auditd.start();
-        let daemon = Daemon::start(&bus, &format!("socket = '{}'\n{config}", socket.display()));
+        Self::connected(bus, auditd, config, log)
+    }
+
+    /// The service ended, and is started again.
+    pub(crate) fn start_again(self) -> Self {
+        let Self { daemon, auditd, bus } = self;
+        drop(daemon);
+        Self::connected(bus, auditd, "", Stdio::piped())
+    }
+
+    fn connected(bus: PrivateBus, mut auditd: FakeAuditd, config: &str, log: Stdio) -> Self {
+        let config = format!("socket = '{}'\n{config}", socket(&bus).display());
+        let daemon = Daemon::start_logging_to(&bus, &config, log);
         auditd.accept();
         Self { daemon, auditd, bus }
     }
@@ -46,4 +63,8 @@ impl World {
     pub(crate) fn client(&self, user: User) -> Client {
         self.bus.client(user)
     }
+}
+
+fn socket(bus: &PrivateBus) -> PathBuf {
+    bus.folder().join("audispd_events")
 }
