@@ -32,7 +32,7 @@ the_tool_agrees() {
   local pid
   pid=$(connect inet 127.0.0.22 2222)
   eventually 20 event_of "$pid"
-  equal DstHost "$(opensnitch-auditctl --json show "$pid" | jq -r .DstHost)" 127.0.0.22
+  equal DstHost "$(opensnitch-auditctl --json show "$pid" --type connect | jq -r .DstHost)" 127.0.0.22
   opensnitch-auditctl status
 }
 
