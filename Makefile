@@ -6,11 +6,13 @@
 #   make lint     formatting, clippy, documentation, shell scripts
 #   make oldest   compiles with the oldest supported Rust
 #   make fuzz     every fuzz target for FUZZ_SECONDS (60); needs Rust's nightly toolchain
+#   make guard    instructions an event, beside the committed ones
+#   make miri     the record parser's tests under Miri; needs Rust's nightly toolchain
 #   make bench    speed, side by side with a peer; make bench-rules: what the kernel rules cost
 #
 # make install, uninstall, deb, rpm: packaging/install.mk
 
-.PHONY: run test fuzz bench bench-rules lint oldest
+.PHONY: run test fuzz guard miri bench bench-rules lint oldest
 
 run:
 	scripts/setup run
@@ -24,6 +26,14 @@ test:
 
 fuzz:
 	scripts/fuzz
+
+# The modules that read single records: whole streams take Miri hours.
+miri:
+	cargo +nightly miri test --locked -p audit-records --lib -- record:: value:: sockaddr:: args:: event::
+
+guard:
+	scripts/setup test
+	scripts/guard
 
 bench:
 	scripts/setup test

@@ -1,5 +1,6 @@
 //! Streams to events on one core, beside the crate `linux-audit-parser` that only parses the same bytes, and beside a bare
-//! search for newlines, the least that any reader does.
+//! search for newlines, the least that any reader does; and beside libauparse, auditd's own library, where `gcc` and
+//! `libauparse-dev` are there (`tests/auparse.c`): both of them ask for every field.
 //!
 //! Each round times all contenders one after the other, so that a machine that slows down slows all of them; the ratios are
 //! medians over the rounds. With `--profile STREAM PASSES` our part runs alone, for a profiler: the difference
@@ -8,7 +9,10 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
 
 use std::fmt::Write as _;
+use std::fs;
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use audit_records::{Assembler, Event, Framer, Who, WhoBuf};
@@ -36,8 +40,14 @@ fn main() {
         println!("{} events", (0..passes).map(|_| to_events(stream.as_bytes())).sum::<usize>());
         return;
     }
+    let auparse = auparse();
+    if auparse.is_none() {
+        println!("libauparse is left out: gcc and libauparse-dev are needed (scripts/setup test)");
+    }
     for (name, stream) in &streams {
         let bytes = stream.as_bytes();
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stream.log");
+        fs::write(&file, bytes).unwrap();
         let contenders: [(&str, &dyn Fn() -> usize); 3] = [
             ("to events", &|| to_events(bytes)),
             ("newlines alone", &|| memchr::memchr_iter(b'\n', bytes).count()),
@@ -47,6 +57,7 @@ fn main() {
             }),
         ];
         let mut times = vec![Vec::new(); contenders.len()];
+        let mut auparse_times = Vec::new();
         for _ in 0..ROUNDS {
             for (contender, times) in contenders.iter().zip(&mut times) {
                 let start = Instant::now();
@@ -55,19 +66,26 @@ fn main() {
                 }
                 times.push(start.elapsed());
             }
+            auparse_times.extend(auparse.as_ref().map(|program| time(program, &file)));
         }
         println!("{name}: {EVENTS} events of {} bytes", bytes.len() / EVENTS as usize);
         let rival = &times[2];
-        for ((contender, _), times) in contenders.iter().zip(&times) {
+        let mut names: Vec<&str> = contenders.iter().map(|(name, _)| *name).collect();
+        let mut measured: Vec<&Vec<Duration>> = times.iter().collect();
+        if auparse.is_some() {
+            names.push("libauparse");
+            measured.push(&auparse_times);
+        }
+        for (contender, times) in names.iter().zip(measured.iter().copied()) {
             let nanoseconds = median(times.clone()).as_secs_f64() * 1e9 / f64::from(EVENTS * PASSES);
-            let mut ratios: Vec<f64> =
-                rival.iter().zip(times).map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect();
-            ratios.sort_by(f64::total_cmp);
             println!(
                 "  {contender:20} {nanoseconds:7.0} ns an event, {:5.2} million a second, {:6.2} times linux-audit-parser",
                 1e3 / nanoseconds,
-                ratios[ratios.len() / 2]
+                ratio(rival, times)
             );
+        }
+        if auparse.is_some() {
+            println!("  to events is {:.2} times libauparse", ratio(&auparse_times, &times[0]));
         }
     }
 }
@@ -129,6 +147,28 @@ fn look(event: &Event<'_>, another: Who<'_>) {
     let who = event.who();
     black_box((event.id(), event.event_type(), event.success(), event.exit(), event.fd(), event.sockaddr()));
     black_box((who.pid(), who.uid(), who == another));
+}
+
+/// How many times as long `of` takes as `to`, round by round; the median.
+fn ratio(of: &[Duration], to: &[Duration]) -> f64 {
+    let mut ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
+/// libauparse's program; none where it cannot be built.
+fn auparse() -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/auparse.c");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("auparse-bench");
+    let built = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).arg("-lauparse").output().ok()?;
+    built.status.success().then_some(program)
+}
+
+/// What libauparse takes for all passes.
+fn time(program: &Path, file: &Path) -> Duration {
+    let output = Command::new(program).arg("time").arg(file).arg(PASSES.to_string()).output().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    Duration::from_nanos(output.split(' ').next().unwrap().parse().unwrap()) * PASSES
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
