@@ -77,7 +77,6 @@ impl Session<'_> {
     async fn list(&self, order: &Order, filter: &Filter) -> Result<(), Failure> {
         let wanted = filter.wanted(self.look.shown.clock.now())?;
         let mut events = self.audit.get_events().await?;
-        let seen = events.len();
         events.retain(|event| wanted.holds(event));
         self.sort(order, &mut events);
         let mut screen = self.screen();
@@ -88,7 +87,7 @@ impl Session<'_> {
         table.flush()?;
         let rows = table.rows();
         screen.close()?;
-        self.hidden("EventsCached", filter, seen).await?;
+        self.say_hidden();
         some(rows, filter)
     }
 
@@ -117,7 +116,7 @@ impl Session<'_> {
         let rows = table.rows();
         screen.close()?;
         if limit.is_none() {
-            self.hidden("EventsRemembered", filter, usize::try_from(rows).unwrap_or(usize::MAX)).await?;
+            self.say_hidden();
         }
         some(rows, filter)
     }
@@ -154,24 +153,14 @@ impl Session<'_> {
         }
     }
 
-    /// Says that rows of others are not shown, and how many where it is known.
-    async fn hidden(&self, counter: &str, filter: &Filter, shown: usize) -> Result<(), Failure> {
-        if self.look.as_json || !self.look.legend || self.sees_all() {
-            return Ok(());
+    /// Says that rows of others are not shown; how many there are is not told to whoever may not see them.
+    fn say_hidden(&self) {
+        if !self.look.as_json && self.look.legend && !self.sees_all() {
+            eprintln!(
+                "opensnitch-auditctl: rows of other users are hidden: 'pkexec opensnitch-auditctl …' shows them, and so does \
+                 membership of the group {GROUP}"
+            );
         }
-        let statistics = self.audit.statistics().await?;
-        let all = statistics.get(counter).copied().unwrap_or(u64::MAX);
-        let hidden = all.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
-        let what = match hidden {
-            0 => return Ok(()),
-            _ if all == u64::MAX || !filter.is_empty() => "rows of other users are hidden".to_owned(),
-            1 => "1 row of other users is hidden".to_owned(),
-            _ => format!("{hidden} rows of other users are hidden"),
-        };
-        eprintln!(
-            "opensnitch-auditctl: {what}: 'pkexec opensnitch-auditctl …' shows them, and so does membership of the group {GROUP}"
-        );
-        Ok(())
     }
 
     /// Root and the members of the group.

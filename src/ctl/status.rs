@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use opensnitch_audit_client::{NAME, Statistics};
+use opensnitch_audit_client::{GROUP, Loss, NAME, Statistics};
 use zbus::fdo::DBusProxy;
 
 use super::Failure;
@@ -15,16 +15,6 @@ use crate::proc::{since_epoch_ms, start_time_us, uptime_us};
 
 /// How long the rate of events is measured.
 const MEASURED: Duration = Duration::from_secs(1);
-
-/// Counters of what did not reach those who listen or ask, and what each means.
-const LOSSES: [(&str, &str); 6] = [
-    ("KernelLost", "by the kernel"),
-    ("SerialGaps", "on the way from the kernel"),
-    ("LinesTorn", "as torn lines"),
-    ("LinesMalformed", "as lines that are no records"),
-    ("EventsIncomplete", "in part"),
-    ("SignalsLost", "as signals"),
-];
 
 /// Prints it; or with `check` only what is wrong.
 pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failure> {
@@ -66,16 +56,20 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
         line("Source", if connected { printable(&source) } else { no_events() })?;
         let missing = "not all of them are in the kernel: 'opensnitch-auditctl rules list' says which";
         line("Rules", (if rules_loaded { "loaded" } else { missing }).to_owned())?;
-        let rate = count(&later, "EventsMatched").saturating_sub(count(&statistics, "EventsMatched"));
-        line("Rate", format!("{rate} events in the last second, {} so far", count(&later, "EventsMatched")))?;
-        line("Lost", losses(&later))?;
-        line("Remembered", format!("{} events", count(&later, "EventsRemembered")))?;
-        writeln!(out)?;
-        let counters: Vec<_> = later.iter().collect();
-        for pair in counters.chunks(2) {
-            let cells: Vec<_> =
-                pair.iter().map(|(name, count)| format!("{:17} {count:>14}", printable(name))).collect();
-            writeln!(out, "  {}", cells.join("    "))?;
+        if later.contains_key("EventsMatched") {
+            let rate = count(&later, "EventsMatched").saturating_sub(count(&statistics, "EventsMatched"));
+            line("Rate", format!("{rate} events in the last second, {} so far", count(&later, "EventsMatched")))?;
+            line("Lost", Loss::of(&later).sentence(|time| session.look.shown.clock.with_zone(time)))?;
+            line("Remembered", format!("{} events", count(&later, "EventsRemembered")))?;
+            writeln!(out)?;
+            let counters: Vec<_> = later.iter().collect();
+            for pair in counters.chunks(2) {
+                let cells: Vec<_> =
+                    pair.iter().map(|(name, count)| format!("{:17} {count:>14}", printable(name))).collect();
+                writeln!(out, "  {}", cells.join("    "))?;
+            }
+        } else {
+            line("Counters", format!("only root and the group {GROUP} may see them"))?;
         }
     }
     if check && !(connected && rules_loaded) {
@@ -88,28 +82,9 @@ fn count(statistics: &Statistics, name: &str) -> u64 {
     statistics.get(name).copied().unwrap_or_default()
 }
 
-fn losses(statistics: &Statistics) -> String {
-    let losses = LOSSES.iter().map(|(name, how)| (count(statistics, name), how)).filter(|(count, _)| *count > 0);
-    let losses: Vec<_> = losses.map(|(count, how)| format!("{count} {how}")).collect();
-    if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") }
-}
-
 /// The service's process, and when it started, in microseconds since boot; nothing where that is hidden.
 async fn process(session: &Session<'_>) -> Option<(u32, u64)> {
     let bus = DBusProxy::new(&session.connection).await.ok()?;
     let pid = bus.get_connection_unix_process_id(NAME.try_into().ok()?).await.ok()?;
     Some((pid, start_time_us(pid)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_are_told_by_where_they_happened() {
-        let statistics =
-            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        assert_eq!(losses(&statistics(&[("SignalsSent", 7), ("KernelLost", 0)])), "nothing");
-        assert_eq!(losses(&statistics(&[("SignalsLost", 7), ("KernelLost", 2)])), "2 by the kernel, 7 as signals");
-    }
 }

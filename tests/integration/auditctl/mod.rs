@@ -176,9 +176,9 @@ fn rows_that_are_hidden_are_said_to_be() {
     }
     world.root().wait_for_event_of(own.pid);
     let table: [(User, &[&str], &str); 6] = [
-        (User::Alice, &["list"], "2 rows of other users are hidden: 'pkexec "),
-        (User::Alice, &["find"], "2 rows of other users are hidden: 'pkexec "),
-        (User::Alice, &["find", "--port", "1"], ": rows of other users are hidden: 'pkexec "),
+        (User::Alice, &["list"], "opensnitch-auditctl: rows of other users are hidden: 'pkexec "),
+        (User::Alice, &["find"], "opensnitch-auditctl: rows of other users are hidden: 'pkexec "),
+        (User::Alice, &["find", "--port", "1"], "opensnitch-auditctl: rows of other users are hidden: 'pkexec "),
         (User::Alice, &["list", "--no-legend"], ""),
         (User::Member, &["list"], ""),
         (User::Root, &["find"], ""),
