@@ -240,7 +240,6 @@ fn each_user_sees_own_rows_and_the_group_all() {
         assert_eq!(bobs.1, 0, "{user:?}");
         assert_eq!(client.event_of(4_999_999).unwrap_err().name, NOT_FOUND);
         assert_eq!(client.property("Connected"), true);
-        assert!(client.counter("EventsMatched") >= 4);
     }
 }
 
