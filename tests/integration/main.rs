@@ -11,7 +11,6 @@
 )]
 
 mod answers;
-mod attacks;
 mod auditctl;
 mod bounds;
 mod connections;
