@@ -14,7 +14,6 @@ mod past;
 mod pipeline;
 mod tasks;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -215,7 +214,7 @@ impl Service {
             if let Some(pipeline) = self.pipeline.take() {
                 spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            match Pipeline::start(config, self.sink.clone(), VecDeque::new()) {
+            match Pipeline::start(config, self.sink.clone(), Vec::new()) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }

@@ -1,6 +1,5 @@
 //! Fills the history with what auditd wrote to disk before the service began.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use crate::store::{Past, Store};
 /// How far back the history begins.
 const SPAN_MS: u64 = 60 * 60 * 1000;
 
-/// Takes the last hour of auditd's log into the store, under this key. Returns the ids of the last events, which may arrive
-/// once more. Reads files: tens of milliseconds, half a second at the most.
-pub(super) fn recall(store: &Store, key: &str, keep_raw: bool, now_us: u64) -> VecDeque<EventId> {
+/// Takes the last hour of auditd's log into the store, under this key. Returns the ids of the last events, in order, which
+/// may arrive once more. Reads files: tens of milliseconds, half a second at the most.
+pub(super) fn recall(store: &Store, key: &str, keep_raw: bool, now_us: u64) -> Vec<EventId> {
     let since_ms = (now_us / 1000).saturating_sub(SPAN_MS);
     let (log, error) = Log::find(Path::new(LOG_PATH), since_ms, MAX_LOG_BYTES);
     complain(error);

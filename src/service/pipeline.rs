@@ -1,6 +1,5 @@
 //! The reader's thread, and what becomes of events on their way to the bus.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,8 +53,8 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// `past` are events that the store has already, and that may arrive once more.
-    pub(super) fn start(config: &Config, sink: Sink, past: VecDeque<EventId>) -> io::Result<Self> {
+    /// `past` are events that the store has already, and that may arrive once more, in order.
+    pub(super) fn start(config: &Config, sink: Sink, past: Vec<EventId>) -> io::Result<Self> {
         let (audisp, stop) = Audisp::new(super::sockets(config))?;
         let reader = Reader {
             audisp,
@@ -124,7 +123,7 @@ struct Reader {
     assembler: Assembler,
     sink: Sink,
     /// The last events that the history has from the log: they are not taken once more.
-    past: VecDeque<EventId>,
+    past: Vec<EventId>,
     /// As counted when last looked.
     framing: FramingCounts,
     assembly: AssemblyCounts,
@@ -170,7 +169,7 @@ impl Reader {
         let (mut bytes, mut lost, mut repeated) = (0, 0, 0);
         let room = MAX_WAITING_BYTES.saturating_sub(sink.waiting.load(Ordering::Relaxed));
         let mut keep = |event: audit_records::Event<'_>| {
-            if past.contains(&event.id()) {
+            if past.binary_search(&event.id()).is_ok() {
                 repeated += 1;
                 return;
             }

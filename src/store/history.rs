@@ -290,7 +290,7 @@ impl History {
 
     fn evict(&mut self, shared: &mut Shared) {
         while self.len() > self.max_rows || self.bytes(shared) > self.max_bytes {
-            let Some(slot) = self.shares.heaviest().and_then(|(_, rows)| rows.front().copied()) else { return };
+            let Some(slot) = self.shares.heaviest().and_then(|rows| rows.front().copied()) else { return };
             self.forget(slot, shared);
         }
     }

@@ -104,10 +104,8 @@ impl Store {
     /// look at its process.
     pub fn insert(&self, event: &Event<'_>, now: Duration, seen_us: u64) -> Row {
         let mut inner = self.write();
-        let Inner { sequence, shared, history, newest } = &mut *inner;
-        *sequence += 1;
-        let origin = shared.intern(event.who(), |node| is_named(node, &self.node));
-        let mut row = Row::new(event, *sequence, seen_us, origin);
+        let mut row = inner.next_row(event, seen_us, &self.node);
+        let Inner { shared, history, newest, .. } = &mut *inner;
         newest.insert(&mut row, now);
         history.push(row.clone(), shared);
         row
@@ -200,7 +198,7 @@ impl Store {
     /// only the newest are looked through.
     #[must_use]
     pub fn users_of(&self, host: IpAddr, wanted: impl Fn(&Row) -> bool) -> Vec<Row> {
-        let wanted = |row: &Row| row.source != Source::Log && wanted(row);
+        let wanted = |row: &Row| !row.is_recalled() && wanted(row);
         self.processes(Path::Host(host.to_canonical()), MAX_LOOK_BACK, MAX_CANDIDATES, wanted)
     }
 
@@ -216,7 +214,7 @@ impl Store {
     pub fn makers(&self, uid: u32, sight: Sight) -> Vec<Row> {
         let makes = |row: &Row| {
             row.event_type == Some(EventType::Socket)
-                && row.source != Source::Log
+                && !row.is_recalled()
                 && row.origin.uid == Some(uid)
                 && sight.allows(row)
         };
@@ -227,7 +225,7 @@ impl Store {
     #[must_use]
     pub fn of_process(&self, pid: u32, start_time_us: u64, wanted: impl Fn(&Row) -> bool) -> Option<Row> {
         let is_its = |row: &Row| {
-            row.source != Source::Log && row.process().is_none_or(|process| process.start_time_us == start_time_us)
+            !row.is_recalled() && row.process().is_none_or(|process| process.start_time_us == start_time_us)
         };
         self.first(Path::Pid(pid), usize::MAX, |row| is_its(row) && wanted(row))
     }
@@ -295,6 +293,15 @@ impl Store {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The next row, of this event, for the history. `node` is this machine.
+    fn next_row(&mut self, event: &Event<'_>, seen_us: u64, node: &[u8]) -> Row {
+        self.sequence += 1;
+        let origin = self.shared.intern(event.who(), |other| is_named(other, node));
+        Row::new(event, self.sequence, seen_us, origin)
     }
 }
 

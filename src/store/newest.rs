@@ -202,7 +202,7 @@ impl Newest {
 
     fn evict(&mut self) {
         while self.len() > self.max_entries || self.bytes > MAX_BYTES {
-            let Some((sequence, pid)) = self.shares.heaviest().and_then(|(_, order)| order.oldest()) else { return };
+            let Some((sequence, pid)) = self.shares.heaviest().and_then(Order::oldest) else { return };
             self.remove(pid, sequence);
             self.evicted += 1;
         }

@@ -1,12 +1,13 @@
 //! What happened before the service began.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use audit_records::{Event, EventId};
 
 use super::newest::Newest;
-use super::row::{Row, Source, Whose};
-use super::{Store, is_named};
+use super::row::{Source, Whose};
+use super::{Inner, Store};
 
 /// Processes of the past whose sockets are remembered, to tell the protocol of what they connect.
 const PROCESSES: usize = 4096;
@@ -36,14 +37,12 @@ impl<'a> Past<'a> {
     pub fn insert(&mut self, event: &Event<'_>) {
         let store = self.store;
         let mut inner = store.write();
-        let super::Inner { sequence, shared, history, .. } = &mut *inner;
-        *sequence += 1;
-        let origin = shared.intern(event.who(), |node| is_named(node, &store.node));
-        let mut row = Row::new(event, *sequence, 0, origin);
+        let mut row = inner.next_row(event, 0, &store.node);
         row.seen_us = row.timestamp_us();
         row.source = Source::Log;
         row.whose = Whose::Nothing;
-        self.newest.insert(&mut row, std::time::Duration::ZERO);
+        self.newest.insert(&mut row, Duration::ZERO);
+        let Inner { shared, history, .. } = &mut *inner;
         history.push(row, shared);
         drop(inner);
         store.statistics.events_recalled.add(1);
@@ -53,9 +52,11 @@ impl<'a> Past<'a> {
         self.last.push_back(event.id());
     }
 
-    /// The last of them.
+    /// The last of them, in order: every event that arrives is looked for among them.
     #[must_use]
-    pub fn last(self) -> VecDeque<EventId> {
-        self.last
+    pub fn last(self) -> Vec<EventId> {
+        let mut last = Vec::from(self.last);
+        last.sort_unstable();
+        last
     }
 }

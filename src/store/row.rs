@@ -134,6 +134,12 @@ impl Row {
         self.origin.who().exe().or_else(|| self.process()?.exe.as_deref().map(Cow::Borrowed))
     }
 
+    /// It happened before the service began.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        self.source == Source::Log
+    }
+
     /// What `/proc` knew of its process.
     #[must_use]
     pub fn process(&self) -> Option<&Arc<Process>> {

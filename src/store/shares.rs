@@ -76,9 +76,9 @@ impl<T: Default> Shares<T> {
         }
     }
 
-    /// Who holds the most, and what.
-    pub(super) fn heaviest(&self) -> Option<(Owner, &T)> {
+    /// What the owner holds who holds the most.
+    pub(super) fn heaviest(&self) -> Option<&T> {
         let (_, owner) = self.by_weight.last()?;
-        Some((*owner, &self.by_owner.get(owner)?.held))
+        Some(&self.by_owner.get(owner)?.held)
     }
 }
