@@ -76,11 +76,8 @@ fn message(event: &Event) -> String {
     if let Some(pid) = event.pid {
         message.push_str(&format!("[{pid}]"));
     }
-    match (&event.dst_host, event.dst_port, &event.dst_path) {
-        (Some(host), Some(port), _) if host.contains(':') => message.push_str(&format!(" [{host}]:{port}")),
-        (Some(host), Some(port), _) => message.push_str(&format!(" {host}:{port}")),
-        (_, _, Some(path)) => message.push_str(&format!(" {path}")),
-        _ => {}
+    if let Some(destination) = event.destination().or_else(|| event.dst_path.clone()) {
+        message.push_str(&format!(" {destination}"));
     }
     if let Some(outcome) = event.error.as_ref().or(event.outcome.as_ref()) {
         message.push_str(&format!(" ({outcome})"));

@@ -135,7 +135,7 @@ impl Column {
                 Some(user) if !shown.numeric => Some(name(user)),
                 _ => event.audit_uid.map(|uid| shown.user(uid)),
             },
-            Self::Program => event.proc_path.as_deref().or(event.proc_name.as_deref()).map(name),
+            Self::Program => program(event),
             Self::Name => text(&event.proc_name),
             Self::Arguments => command_line(event),
             Self::Directory => text(&event.proc_dir),
@@ -180,16 +180,18 @@ impl Column {
     }
 }
 
+/// The program's path, else the thread's name.
+pub(super) fn program(event: &Event) -> Option<String> {
+    event.proc_path.as_deref().or(event.proc_name.as_deref()).map(name)
+}
+
 /// Where an event went; of a started program its arguments.
 pub(super) fn destination(event: &Event) -> Option<String> {
     if event.event_type.as_deref() == Some("execve") {
         return command_line(event);
     }
-    match (event.dst_host.as_deref().map(printable), event.dst_port) {
-        (Some(host), Some(port)) if host.contains(':') => Some(format!("[{host}]:{port}")),
-        (Some(host), Some(port)) => Some(format!("{host}:{port}")),
-        _ => event.dst_path.as_deref().or(event.net_family.as_deref()).map(name),
-    }
+    let else_where = || event.dst_path.as_deref().or(event.net_family.as_deref()).map(name);
+    event.destination().as_deref().map(printable).or_else(else_where)
 }
 
 /// The arguments as a shell would take them, more or less.

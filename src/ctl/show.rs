@@ -9,7 +9,7 @@ use opensnitch_audit_client::Event;
 use super::Failure;
 use super::agent::Agent;
 use super::client::Session;
-use super::column::{Merged, command_line};
+use super::column::{Merged, command_line, program};
 use super::escape::{json, name};
 use super::filter::Filter;
 use super::table::{Look, Table};
@@ -75,7 +75,7 @@ fn is_same(event: &Event, newest: &Event) -> bool {
 fn about(event: &Event, look: &Look) -> String {
     let shown = &look.shown;
     let pid = event.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-    let program = event.proc_path.as_deref().or(event.proc_name.as_deref()).map_or_else(|| "?".to_owned(), name);
+    let program = program(event).unwrap_or_else(|| "?".to_owned());
     let bold = if look.colours { Style::new().bold() } else { Style::new() };
     let mut lines = format!("{bold}{program}{bold:#} ({pid})\n");
     let mut fact = |label: &str, text: Option<String>| {
@@ -138,13 +138,8 @@ fn tree(event: &Event, program: &str, pid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::column::Column;
-    use crate::ctl::column::tests::{connect, shown};
-
-    fn look() -> Look {
-        let columns = Column::DEFAULT.to_vec();
-        Look { as_json: false, columns, legend: true, colours: false, width: None, shown: shown() }
-    }
+    use crate::ctl::column::tests::connect;
+    use crate::ctl::table::tests::look;
 
     #[test]
     fn a_process_is_told_line_by_line() {
@@ -175,7 +170,7 @@ mod tests {
              └─"/bin/sh x" (700)
                └─/usr/bin/curl (4711)
 "#;
-        assert_eq!(about(&event, &look()), expected);
+        assert_eq!(about(&event, &look(None)), expected);
     }
 
     #[test]

@@ -146,11 +146,11 @@ fn fitted(mut widths: Vec<usize>, terminal: Option<usize>) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ctl::column::tests::{connect, shown};
 
-    fn look(width: Option<usize>) -> Look {
+    pub(in crate::ctl) fn look(width: Option<usize>) -> Look {
         let columns = Column::DEFAULT.to_vec();
         Look { as_json: false, columns, legend: true, colours: false, width, shown: shown() }
     }

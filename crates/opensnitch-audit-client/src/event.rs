@@ -166,6 +166,13 @@ impl Event {
         Some(Path::new(OsStr::from_bytes(bytes)))
     }
 
+    /// Address and port of the destination: `192.0.2.1:443`, `[2001:db8::1]:443`.
+    #[must_use]
+    pub fn destination(&self) -> Option<String> {
+        let (host, port) = (self.dst_host.as_deref()?, self.dst_port?);
+        Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    }
+
     /// Not less than what the event takes on the bus, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
