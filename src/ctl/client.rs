@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use opensnitch_audit_client::{AuditProxy, Event, Finding, GROUP};
+use opensnitch_audit_client::{AuditProxy, Event, GROUP, NAME};
 use rustix::process::{getegid, geteuid, getgroups};
 use zbus::Connection;
+use zbus::fdo::DBusProxy;
 
 use super::agent::Agent;
 use super::column::Merged;
@@ -49,9 +50,7 @@ pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failu
                 let _agent = Agent::start();
                 session.told("Deleted", session.audit.delete_rules().await?, "rules were deleted")
             }
-            Command::Rules { action: Rules::List { config } } => {
-                rules::list(&session.connection, config.as_deref(), session.look.as_json).await
-            }
+            Command::Rules { action: Rules::List { config } } => rules::list(&session, config.as_deref()).await,
             // These need no service and never come here.
             Command::Decode(_) | Command::Complete { .. } => Ok(()),
         }
@@ -62,6 +61,12 @@ impl Session<'_> {
     /// Where rows go.
     pub(super) fn screen(&self) -> Screen {
         Screen::open(self.no_pager)
+    }
+
+    /// The service's process; nothing where it does not run.
+    pub(super) async fn service_pid(&self) -> Option<u32> {
+        let bus = DBusProxy::new(&self.connection).await.ok()?;
+        bus.get_connection_unix_process_id(NAME.try_into().ok()?).await.ok()
     }
 
     fn told(&self, key: &str, count: u32, what: &str) -> Result<(), Failure> {
@@ -173,30 +178,26 @@ impl Session<'_> {
         geteuid().is_root() || is_member().unwrap_or(false)
     }
 
+    /// Findings for people, with a remedy below each.
     async fn diagnose(&self) -> Result<(), Failure> {
         let findings = self.audit.diagnose().await?;
-        findings_told(&findings, self.look)
-    }
-}
-
-/// Findings for people, with a remedy below each.
-pub(super) fn findings_told(findings: &[Finding], look: &Look) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    if findings.is_empty() && !look.as_json {
-        writeln!(out, "Nothing is wrong.")?;
-    }
-    for finding in findings {
-        if look.as_json {
-            json(&mut out, finding)?;
-        } else {
-            writeln!(out, "{}: {}", printable(&finding.severity), printable(&finding.message))?;
-            writeln!(out, "    {}\n", printable(&finding.remedy))?;
+        let mut out = io::stdout().lock();
+        if findings.is_empty() && !self.look.as_json {
+            writeln!(out, "Nothing is wrong.")?;
         }
+        for finding in &findings {
+            if self.look.as_json {
+                json(&mut out, finding)?;
+            } else {
+                writeln!(out, "{}: {}", printable(&finding.severity), printable(&finding.message))?;
+                writeln!(out, "    {}\n", printable(&finding.remedy))?;
+            }
+        }
+        if findings.iter().any(|finding| finding.severity == "error") {
+            return Err(Failure::Unwell);
+        }
+        Ok(())
     }
-    if findings.iter().any(|finding| finding.severity == "error") {
-        return Err(Failure::Unwell);
-    }
-    Ok(())
 }
 
 /// That no row was shown is told.

@@ -66,7 +66,7 @@ fn is_any(error: &zbus::Error, names: &[&str]) -> bool {
 }
 
 /// Whether the service does not run, or ended meanwhile.
-pub(super) fn is_missing(error: &zbus::Error) -> bool {
+fn is_missing(error: &zbus::Error) -> bool {
     is_any(error, &MISSING) || is_start_failure(error)
 }
 

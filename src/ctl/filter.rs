@@ -1,4 +1,4 @@
-//! Which events somebody wants to see: the options that `list`, `find`, `watch`, `show` and `top` have in common.
+//! Which events somebody wants to see: the options that `list`, `find`, `watch` and `show` have in common.
 
 use std::net::{IpAddr, ToSocketAddrs};
 

@@ -3,7 +3,7 @@
 //! journald takes a record apart: `_AUDIT_TYPE`, `_AUDIT_ID` and the time stand in fields of their own, and `MESSAGE` has the
 //! type's name and the record's own text (systemd, src/journal/journald-audit.c).
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Cursor, Read};
 
 use serde::Deserialize;
 
@@ -16,9 +16,8 @@ const NONE: &[u8] = b"no audit record\n";
 /// Reads `journalctl --output=json`, an entry a line, and gives out lines of audit's.
 pub(super) struct Journal<R> {
     input: R,
-    /// The last line, and how much of it was given out.
-    line: Vec<u8>,
-    given: usize,
+    /// The last line, as far as it was not given out.
+    line: Cursor<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +42,7 @@ enum Message {
 
 impl<R: BufRead> Journal<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input, line: Vec::new(), given: 0 }
+        Self { input, line: Cursor::default() }
     }
 
     /// The next entry, as a line; an empty one at the end.
@@ -54,11 +53,10 @@ impl<R: BufRead> Journal<R> {
         if read == MAX_ENTRY && entry.last() != Some(&b'\n') {
             self.skip_line()?;
         }
-        self.given = 0;
-        self.line = match read {
+        self.line = Cursor::new(match read {
             0 => Vec::new(),
             _ => record(&entry).unwrap_or_else(|| NONE.to_vec()),
-        };
+        });
         Ok(())
     }
 
@@ -77,16 +75,12 @@ impl<R: BufRead> Journal<R> {
 
 impl<R: BufRead> Read for Journal<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.line.len() {
-            self.next()?;
+        let given = self.line.read(buffer)?;
+        if given > 0 || buffer.is_empty() {
+            return Ok(given);
         }
-        let rest = self.line.get(self.given..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.given += count;
-        Ok(count)
+        self.next()?;
+        self.line.read(buffer)
     }
 }
 

@@ -3,27 +3,21 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use opensnitch_audit_client::NAME;
 use serde_json::json;
 use tokio::task::spawn_blocking;
-use zbus::Connection;
-use zbus::fdo::DBusProxy;
 
+use super::client::Session;
 use super::{Failure, escape};
 use crate::config::Config;
 use crate::rules::{Kernel, Rule, RuleSet, State, running_machine};
 
 /// Prints the rules that the service wants by its configuration, and where the kernel tells us, whether it has them.
-pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+pub(super) async fn list(session: &Session<'_>, config: Option<&Path>) -> Result<(), Failure> {
     let config = Config::load(config)?;
     let machine = running_machine().ok_or_else(|| Failure::Other("there are no rules for this machine".to_owned()))?;
     let key = config.key.clone();
-    let bus = DBusProxy::new(connection).await?;
     // The rules leave out the service's own process; without a service they leave out nobody's.
-    let pid = match NAME.try_into() {
-        Ok(name) => bus.get_connection_unix_process_id(name).await.unwrap_or_default(),
-        Err(_) => 0,
-    };
+    let pid = session.service_pid().await.unwrap_or_default();
     let set = RuleSet::wanted(machine, key, config.scope(), pid);
     let asked = set.clone();
     let state = spawn_blocking(move || Kernel::open()?.state(&asked)).await.ok().and_then(Result::ok);
@@ -36,7 +30,7 @@ pub(super) async fn list(connection: &Connection, config: Option<&Path>, as_json
     let mut out = io::stdout().lock();
     for rule in set.rules() {
         let loaded = is_loaded(rule);
-        if as_json {
+        if session.look.as_json {
             let rule = rule.to_string();
             escape::json(
                 &mut out,

@@ -4,8 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use opensnitch_audit_client::{GROUP, Loss, NAME, Statistics};
-use zbus::fdo::DBusProxy;
+use opensnitch_audit_client::{GROUP, Loss, Statistics};
 
 use super::Failure;
 use super::client::Session;
@@ -21,9 +20,9 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
     let audit = &session.audit;
     let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
     let rules_loaded = audit.rules_loaded().await?;
-    let statistics = audit.statistics().await?;
     let mut out = io::stdout().lock();
     if session.look.as_json {
+        let statistics = audit.statistics().await?;
         json(
             &mut out,
             &serde_json::json!({
@@ -39,6 +38,7 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
             writeln!(out, "not all of our rules are in the kernel: 'opensnitch-auditctl rules list' says which")?;
         }
     } else {
+        let statistics = audit.statistics().await?;
         tokio::time::sleep(MEASURED).await;
         let later = audit.statistics().await?;
         let is_well = connected && rules_loaded;
@@ -84,7 +84,6 @@ fn count(statistics: &Statistics, name: &str) -> u64 {
 
 /// The service's process, and when it started, in microseconds since boot; nothing where that is hidden.
 async fn process(session: &Session<'_>) -> Option<(u32, u64)> {
-    let bus = DBusProxy::new(&session.connection).await.ok()?;
-    let pid = bus.get_connection_unix_process_id(NAME.try_into().ok()?).await.ok()?;
+    let pid = session.service_pid().await?;
     Some((pid, start_time_us(pid)?))
 }
