@@ -56,23 +56,13 @@ impl Accounts {
     /// The name of a user. **May wait for the name service.**
     #[must_use]
     pub fn name(&self, uid: u32) -> Option<Bytes> {
-        self.peek(uid).unwrap_or_else(|| {
-            let name = uzers::get_user_by_uid(uid).map(|user| Bytes::from(user.name().as_encoded_bytes()));
-            let good_for = if name.is_some() { NAME_GOOD_FOR } else { NO_NAME_GOOD_FOR };
-            lock(&self.users).insert(uid, name.clone(), Instant::now(), good_for);
-            name
-        })
+        named(&self.users, uid, || Some(uzers::get_user_by_uid(uid)?.name().as_encoded_bytes().into()))
     }
 
     /// The name of a group. **May wait for the name service.**
     #[must_use]
     pub fn group_name(&self, gid: u32) -> Option<Bytes> {
-        if let Some(known) = lock(&self.group_names).get(&gid, Instant::now()) {
-            return known;
-        }
-        let name = uzers::get_group_by_gid(gid).map(|group| Bytes::from(group.name().as_encoded_bytes()));
-        lock(&self.group_names).insert(gid, name.clone(), Instant::now(), NAME_GOOD_FOR);
-        name
+        named(&self.group_names, gid, || Some(uzers::get_group_by_gid(gid)?.name().as_encoded_bytes().into()))
     }
 
     /// The id of a group, where it is known without asking; the inner `None` is a group that is not there.
@@ -132,6 +122,17 @@ impl<K: Eq + Hash + Clone, V: Clone> Memory<K, V> {
         }
         self.0.insert(key, (value, now + good_for));
     }
+}
+
+/// The name of that user or group, as it is remembered, else as `ask` tells it: the lock is not held meanwhile.
+fn named(memory: &Mutex<Memory<u32, Option<Bytes>>>, id: u32, ask: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+    let known = lock(memory).get(&id, Instant::now());
+    known.unwrap_or_else(|| {
+        let name = ask();
+        let good_for = if name.is_some() { NAME_GOOD_FOR } else { NO_NAME_GOOD_FOR };
+        lock(memory).insert(id, name.clone(), Instant::now(), good_for);
+        name
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
