@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use crate::support::{Daemon, Listener, Records, User, World, eventually};
 
+/// Sends connects to this port until one is shown: whether `watch` listens already cannot be told from outside.
+fn shows_a_connect(world: &mut World, watch: &Listener, port: u16) {
+    eventually("a connect on standard output", || {
+        world.auditd.send(Records::connect(port).text());
+        sleep(Duration::from_millis(50));
+        watch.has_heard(&format!("127.0.0.1:{port}")).then_some(())
+    });
+}
+
 #[test]
 fn it_shows_what_matches_as_it_is_seen() {
     let Some(mut world) = World::start("coalesce_ms = 0") else { return };
@@ -25,11 +34,7 @@ fn it_shows_what_matches_as_it_is_seen() {
 fn it_says_when_the_service_stops_and_is_back() {
     let Some(mut world) = World::start("coalesce_ms = 0") else { return };
     let watch = Listener::watch(&world.root(), &[]);
-    eventually("an event on standard output", || {
-        world.auditd.send(Records::connect(443).text());
-        sleep(Duration::from_millis(50));
-        watch.has_heard("127.0.0.1:443").then_some(())
-    });
+    shows_a_connect(&mut world, &watch, 443);
     world.auditd.restart();
     watch.wait_for("no events arrive from auditd");
     watch.wait_for("events arrive from auditd again");
@@ -40,22 +45,14 @@ fn it_says_when_the_service_stops_and_is_back() {
     world.daemon = Daemon::start(&world.bus, &format!("socket = '{}'\ncoalesce_ms = 0", socket.display()));
     world.auditd.accept();
     watch.wait_for("the service is back");
-    eventually("an event of the new service", || {
-        world.auditd.send(Records::connect(444).text());
-        sleep(Duration::from_millis(50));
-        watch.has_heard("127.0.0.1:444").then_some(())
-    });
+    shows_a_connect(&mut world, &watch, 444);
 }
 
 #[test]
 fn a_signal_of_somebody_else_is_not_shown() {
     let Some(mut world) = World::start("coalesce_ms = 0") else { return };
     let watch = Listener::watch(&world.root(), &[]);
-    eventually("an event on standard output", || {
-        world.auditd.send(Records::connect(443).text());
-        sleep(Duration::from_millis(50));
-        watch.has_heard("127.0.0.1:443").then_some(())
-    });
+    shows_a_connect(&mut world, &watch, 443);
     // Straight to each connection that there is: no match rule has a say in that.
     let attacker = world.client(User::Bob);
     let bus = "org.freedesktop.DBus";
@@ -69,10 +66,6 @@ fn a_signal_of_somebody_else_is_not_shown() {
         let _ = attacker.run(&[&signal[..], &event].concat());
     }
     // Messages come in order: what was forged would stand before this.
-    eventually("the next event", || {
-        world.auditd.send(Records::connect(444).text());
-        sleep(Duration::from_millis(50));
-        watch.has_heard("127.0.0.1:444").then_some(())
-    });
+    shows_a_connect(&mut world, &watch, 444);
     assert!(!watch.has_heard("/forged") && !watch.has_heard("666"), "{:?}", watch.lines());
 }
