@@ -22,7 +22,6 @@ run:
 # A component that is missing fails a test here; a bare `cargo test` skips what it cannot run, and says so.
 test:
 	scripts/setup test
-	scripts/setup peers
 	OPENSNITCH_AUDIT_TEST_REQUIRE_ALL=1 cargo test --workspace --locked
 
 fuzz:
@@ -34,12 +33,11 @@ miri:
 	cargo +nightly miri test --locked -p audit-records --lib -- record:: value:: sockaddr:: args:: event::
 
 guard:
-	scripts/setup peers
+	scripts/setup guard
 	scripts/guard
 
 bench:
 	scripts/setup test
-	scripts/setup peers
 	cargo bench --locked -p audit-records --bench stream
 	cargo bench --locked --bench store
 	cargo bench --locked --bench service

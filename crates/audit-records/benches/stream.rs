@@ -42,7 +42,7 @@ fn main() {
     }
     let auparse = auparse();
     if auparse.is_none() {
-        println!("libauparse is left out: gcc and libauparse-dev are needed (scripts/setup peers)");
+        println!("libauparse is left out: gcc and libauparse-dev are needed (scripts/setup test)");
     }
     for (name, stream) in &streams {
         let bytes = stream.as_bytes();
