@@ -339,18 +339,16 @@ impl<'a> Call<'a> {
         call.task.starts_with(b"ppid=").then_some(call)
     }
 
-    /// The first field of each name before any label.
+    /// The first field of each name before those of the process and before any label: the kernel writes the call first, and
+    /// what stands behind it is not the call's, whatever it is named.
     fn in_any_order(own: &'a [u8]) -> Self {
         let mut call = Self::default();
         let mut seen = 0u8;
         let mut fields = Fields::new(own);
         while let Some((name, value)) = fields.next() {
-            let is_label = is_label(name);
-            if call.task.is_empty() && (is_label || is_of_task(name)) {
+            if is_label(name) || is_of_task(name) {
                 let length = name.len() + 1 + value.written().len() + fields.rest().len();
                 call.task = own.get(own.len().saturating_sub(length)..).unwrap_or_default();
-            }
-            if is_label {
                 break;
             }
             let (bit, field) = match name {
@@ -537,6 +535,8 @@ mod tests {
                 }
             }
         }
+        // What stands behind the process's fields is not the call's.
+        assert_fast_is_slow(format!("{} uring_op=16 a0=7", SYSCALL.trim_ascii_start()).as_bytes());
         assert!(Task::in_kernel_order(Call::read(SYSCALL.as_bytes()).task).is_some());
         let interpretations = b"ARCH=x86_64 SYSCALL=connect AUID=\"alice\" UID=\"root\"";
         for at in 0..interpretations.len() {
