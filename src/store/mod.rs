@@ -300,7 +300,10 @@ impl Inner {
     /// The next row, of this event, for the history. `node` is this machine.
     fn next_row(&mut self, event: &Event<'_>, seen_us: u64, node: &[u8]) -> Row {
         self.sequence += 1;
-        let origin = self.shared.intern(event.who(), |other| is_named(other, node));
+        let who = event.who();
+        // Mostly its process did the same before.
+        let known = who.pid().and_then(|pid| self.newest.origin_of(pid, who)).and_then(Origin::held_again);
+        let origin = known.unwrap_or_else(|| self.shared.intern(who, |other| is_named(other, node)));
         Row::new(event, self.sequence, seen_us, origin)
     }
 }

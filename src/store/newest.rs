@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit_records::{EventType, Protocol};
+use audit_records::{EventType, Protocol, Who};
 use hashbrown::HashMap;
 
 use super::order::Order;
 use super::row::{Row, Whose};
+use super::shared::Origin;
 use super::shares::Shares;
 use crate::process::Process;
 
@@ -134,6 +135,12 @@ impl Newest {
             }
         }
         self.evict();
+    }
+
+    /// The origin that says this, if the last process with that pid has an entry of it.
+    pub(super) fn origin_of(&self, pid: u32, who: Who<'_>) -> Option<&Arc<Origin>> {
+        let entries = &self.by_pid.get(&pid)?.last()?.entries;
+        entries.iter().map(|entry| &entry.row.origin).find(|origin| origin.who() == who)
     }
 
     /// Tells which process the entries of this pid belong to. Those since `since` are its for certain; of the others,

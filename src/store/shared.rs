@@ -34,6 +34,15 @@ impl Origin {
         self.who.as_who()
     }
 
+    /// For one more row of the history; none where the history holds it no longer.
+    pub(super) fn held_again(self: &Arc<Self>) -> Option<Arc<Self>> {
+        if self.rows.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.rows.fetch_add(1, Ordering::Relaxed);
+        Some(self.clone())
+    }
+
     /// What it holds in memory, in bytes.
     #[must_use]
     pub(super) fn size(&self) -> usize {
