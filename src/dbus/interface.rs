@@ -339,6 +339,7 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
         key: setup.key,
         manages_rules: setup.manages_rules,
         watches_sends: setup.sends,
+        watches_local: setup.local,
         finds_sockets: state.sockets.as_ref().is_some_and(SockDiag::sees_machine),
         caller,
         polkit,

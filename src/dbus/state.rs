@@ -31,6 +31,8 @@ pub struct Setup {
     pub manages_rules: bool,
     /// Whether the rules ask for datagrams.
     pub sends: bool,
+    /// Whether they ask for sockets of every family.
+    pub local: bool,
     /// Where auditd's socket is looked for.
     pub sockets: Vec<PathBuf>,
 }

@@ -42,6 +42,10 @@ pub struct Files {
     pub daemon: Option<String>,
     /// The kernel's command line switches audit off.
     pub off_at_boot: bool,
+    /// The kernel's command line switches x32 calls on.
+    pub x32_at_boot: bool,
+    /// To whom io_uring is closed: 0 nobody, 1 some, 2 everybody; none where there is no such switch.
+    pub io_uring_disabled: Option<u8>,
     /// There are rules for this kind of machine.
     pub known_machine: bool,
 }
@@ -58,6 +62,7 @@ impl Files {
         let text =
             |path: &str| read(&root.join(path), MAX_FILE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let boot = text("proc/cmdline").unwrap_or_default();
+        let is_at_boot = |words: &[&str]| boot.split_ascii_whitespace().any(|word| words.contains(&word));
         Self {
             installed: auditd.is_some(),
             version: auditd.and_then(|auditd| version(&read(&inside(root, &auditd), MAX_PROGRAM).ok()?)),
@@ -66,7 +71,15 @@ impl Files {
             readable: plugins.is_ok(),
             plugins: plugins.unwrap_or_default(),
             daemon: text(&format!("proc/{daemon}/comm")).ok().map(|name| name.trim_end().to_owned()),
-            off_at_boot: boot.split_ascii_whitespace().any(|word| word == "audit=0" || word == "audit=off"),
+            off_at_boot: is_at_boot(&["audit=0", "audit=off"]),
+            x32_at_boot: is_at_boot(&[
+                "syscall.x32",
+                "syscall.x32=y",
+                "syscall.x32=Y",
+                "syscall.x32=1",
+                "syscall.x32=on",
+            ]),
+            io_uring_disabled: text("proc/sys/kernel/io_uring_disabled").ok().and_then(|text| text.trim().parse().ok()),
             known_machine: running_machine().is_some(),
         }
     }

@@ -9,7 +9,7 @@ const GOOD_BACKLOG: u32 = 8192;
 /// More does not help an auditd that is too slow for good: it only loses later.
 const MAX_BACKLOG: u32 = 65_536;
 
-/// Rules named in a message; there are up to 24.
+/// Rules named in a message; there are up to 35.
 const MAX_NAMED: usize = 3;
 
 /// The kernel does not talk to the service about audit.
@@ -101,17 +101,6 @@ pub(super) fn rules(facts: &Facts, report: &Report, findings: &mut Vec<Finding>)
             findings.push(Finding::new("rules-partly", Severity::Warning, message, ADD));
         }
         State::All => {}
-    }
-    if !facts.watches_sends && facts.files.known_machine {
-        findings.push(Finding::new(
-            "datagrams-unseen",
-            Severity::Info,
-            "datagrams of sockets that are not connected, and TCP Fast Open, show who made the socket and not where they \
-             go. The rules can ask for their destinations, and then each such message costs its program what a connect \
-             costs",
-            "sed -i '/^ *sends *=/d' /etc/opensnitch-audit.toml; echo 'sends = true' >>/etc/opensnitch-audit.toml; \
-             systemctl reload opensnitch-audit.service",
-        ));
     }
     let needs = |what| report.unsupported.iter().any(|rule| rule.needs() == Some(what));
     if needs(Needs::SaddrFam) {

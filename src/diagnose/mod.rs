@@ -13,6 +13,7 @@ mod link;
 mod plugin;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Facts {
     pub manages_rules: bool,
     /// Whether our rules ask for messages that name a destination (`sends`).
     pub watches_sends: bool,
+    /// Whether our rules ask for sockets of every family (`local`).
+    pub watches_local: bool,
     /// Whether the service can ask the kernel for the machine's sockets.
     pub finds_sockets: bool,
     /// Who asks.
@@ -116,6 +119,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
             kernel::audit(report, &mut findings);
             kernel::rules(facts, report, &mut findings);
             kernel::loss(facts, report, &mut findings);
+            unseen::unseen(facts, report, &mut findings);
         }
         Err(error) => findings.push(kernel::unavailable(error, &facts.files)),
     }
@@ -137,7 +141,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
             "sock-diag-missing",
             Severity::Warning,
             "the service cannot look at the machine's sockets, because opensnitch-audit.socket did not hand it one: \
-             GetEventByConnection answers from history only",
+             GetEventByConnection answers from history only, and cannot tell who holds a socket that was passed on",
             "systemctl unmask opensnitch-audit.socket; systemctl stop opensnitch-audit.service && systemctl start \
              opensnitch-audit.socket opensnitch-audit.service",
         ));

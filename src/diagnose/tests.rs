@@ -74,11 +74,14 @@ fn well() -> Facts {
             readable: true,
             daemon: Some("auditd".to_owned()),
             off_at_boot: false,
+            x32_at_boot: false,
+            io_uring_disabled: Some(2),
             known_machine: true,
         },
         key: "opensnitch".to_owned(),
         manages_rules: true,
         watches_sends: true,
+        watches_local: true,
         finds_sockets: true,
         caller: Caller { uid: 0, name: Some("root".to_owned()), is_member: false },
         polkit: true,
@@ -152,7 +155,20 @@ const CASES: &[Case] = &[
         "local = true",
     ),
     (|f| report(f).unsupported = rules_that_need(Needs::IoUring), &["info rules-unsupported-io-uring"], "5.16"),
+    // What they do not see.
     (|f| f.watches_sends = false, &["info datagrams-unseen"], "echo 'sends = true'"),
+    (|f| f.watches_local = false, &["info families-unseen"], "echo 'local = true'"),
+    (|f| f.files.io_uring_disabled = Some(1), &["info io-uring-unseen"], "io_uring_disabled = 2"),
+    (|f| f.files.io_uring_disabled = None, &["info io-uring-unseen"], "io_uring_disabled = 2"),
+    (
+        |f| {
+            f.files.io_uring_disabled = None;
+            report(f).unsupported = rules_that_need(Needs::IoUring);
+        },
+        &["info rules-unsupported-io-uring"],
+        "",
+    ),
+    (|f| f.files.x32_at_boot = true, &["info x32-unseen"], "no audit rule"),
     (
         |f| {
             f.watches_sends = false;
@@ -214,7 +230,7 @@ const CASES: &[Case] = &[
         |f| {
             report(f).status.pid = 0;
             report(f).status.lost = 9;
-            f.files = Files { known_machine: true, ..Files::default() };
+            f.files = Files { known_machine: true, io_uring_disabled: Some(2), ..Files::default() };
             refused(f, NONE);
         },
         &["error auditd-missing"],
@@ -583,10 +599,12 @@ fn files_of_machines() {
         ("etc/audit/plugins.d/.hidden", BUILTIN.as_bytes()),
         ("etc/audit/plugins.d/syslog.conf", b"active = yes\npath = /sbin/audisp-syslog\ntype = always\n"),
         ("proc/77/comm", b"auditd\n"),
-        ("proc/cmdline", b"root=/dev/vda audit=1 quiet\n"),
+        ("proc/cmdline", b"root=/dev/vda audit=1 quiet syscall.x32=y\n"),
+        ("proc/sys/kernel/io_uring_disabled", b"1\n"),
     ]);
     let files = Files::read(debian12.path(), 77);
-    assert!(files.installed && files.readable && !files.off_at_boot);
+    assert!(files.installed && files.readable && !files.off_at_boot && files.x32_at_boot);
+    assert_eq!(files.io_uring_disabled, Some(1));
     assert_eq!(files.version, Some(Version(3, 0, 9)));
     assert_eq!(files.program, None);
     assert_eq!(files.daemon.as_deref(), Some("auditd"));
@@ -600,7 +618,7 @@ fn files_of_machines() {
         ("proc/cmdline", b"audit=off"),
     ]);
     let files = Files::read(fedora.path(), 0);
-    assert!(files.installed && files.off_at_boot);
+    assert!(files.installed && files.off_at_boot && !files.x32_at_boot && files.io_uring_disabled.is_none());
     assert_eq!(files.version, Some(Version(4, 1, 1)));
     assert_eq!(files.program, Some("/usr/bin/audisp-af_unix".into()));
     assert_eq!(files.daemon, None);

@@ -13,6 +13,8 @@
 //! [`RuleSet`] is pure data, [`Keeper`] keeps one set loaded; [`Kernel`] talks to the kernel over netlink, blocks, and bounds each wait. Nothing here knows the rest of the crate.
 
 mod error;
+#[cfg(test)]
+mod evasion;
 mod keeper;
 mod kernel;
 #[cfg(test)]

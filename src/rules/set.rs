@@ -9,7 +9,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use audit_records::{Arch, EventType, socketcall, uring_op};
+use audit_records::{Arch, EventType, MSG_FASTOPEN, socketcall, uring_op};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::wire::{self, Condition, Field, Op};
@@ -19,6 +19,13 @@ const KEY_MAX: usize = 31;
 
 /// `AF_INET` and `AF_INET6`, the same on every architecture.
 const INET_FAMILIES: [u32; 2] = [2, 10];
+
+/// Of a datagram's address. The kernel takes `AF_UNSPEC`, 0, for `AF_INET` there (`udp_sendmsg` in net/ipv4/udp.c).
+const SENT_FAMILIES: [u32; 3] = [2, 10, 0];
+
+/// `MSG_FASTOPEN`. The registers that a rule looks at are compared in their lower half.
+#[expect(clippy::cast_possible_truncation, reason = "a bit of an int")]
+const FAST_OPEN: u32 = MSG_FASTOPEN as u32;
 
 /// What the kernel runs on. Others have no rule set yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +141,8 @@ pub struct Scope {
     pub local: bool,
     /// Programs that are started, too.
     pub execve: bool,
-    /// Messages that are sent to an inet or inet6 address, too: datagrams of unconnected sockets, and TCP Fast Open.
+    /// Messages that are sent to an inet or inet6 address, too: datagrams of unconnected sockets. A TCP Fast Open is always
+    /// asked for.
     pub sends: bool,
 }
 
@@ -154,48 +162,59 @@ impl RuleSet {
     /// `own_pid` is the service itself: neither it nor what it starts has events. The kernel compares the thread group's
     /// id as the initial pid namespace sees it (`audit_filter_rules` in `kernel/auditsc.c`).
     pub fn wanted(machine: Machine, key: Key, scope: Scope, own_pid: u32) -> Self {
-        let rule = |arch: Arch, calls: &[&'static str], a0, family| {
-            let filter = Filter::Exit(arch);
-            Rule { filter, calls: in_order(arch, calls), a0, family, own_pid, key: key.clone() }
+        let rule = |filter, calls: &[Call], narrowed: &[Condition]| {
+            let (calls, narrowed) = (calls.to_vec(), narrowed.to_vec());
+            Rule { filter, calls, narrowed, own_pid, key: key.clone() }
+        };
+        // One rule for each family.
+        let of_families = |families: &[u32], filter, calls: &[Call], first: Option<Condition>| {
+            let narrowed = |family: &u32| first.into_iter().chain([saddr_fam(*family)]).collect::<Vec<_>>();
+            families.iter().map(|family| rule(filter, calls, &narrowed(family))).collect::<Vec<_>>()
         };
         let mut rules = Vec::new();
         for arch in machine.archs().iter().copied() {
+            let filter = Filter::Exit(arch);
+            let calls = |names| in_order(arch, names);
             if scope.local {
-                rules.push(rule(arch, &["socket", "connect"], None, None));
+                rules.push(rule(filter, &calls(&["socket", "connect"]), &[]));
             } else {
-                rules.extend(INET_FAMILIES.map(|family| rule(arch, &["socket"], Some(family), None)));
-                rules.extend(INET_FAMILIES.map(|family| rule(arch, &["connect"], None, Some(family))));
+                rules.extend(INET_FAMILIES.map(|family| rule(filter, &calls(&["socket"]), &[a0(family)])));
+                rules.extend(of_families(&INET_FAMILIES, filter, &calls(&["connect"]), None));
             }
+            // Not narrowed to families: of several messages the kernel keeps the address of the last, which may be of any
+            // family, and the first one connects. Nobody else sets this flag.
+            rules.push(rule(filter, &calls(&["sendto", "sendmmsg"]), &[(Field::Arg3, Op::AnyBit, FAST_OPEN)]));
+            rules.push(rule(filter, &calls(&["sendmsg"]), &[(Field::Arg2, Op::AnyBit, FAST_OPEN)]));
             // Narrowed whatever the scope: most messages go to whom the socket is connected to, and name no address.
             if scope.sends {
-                rules.extend(INET_FAMILIES.map(|family| rule(arch, EventType::Send.syscalls(), None, Some(family))));
+                rules.extend(of_families(&SENT_FAMILIES, filter, &calls(EventType::Send.syscalls()), None));
             }
-            if arch.syscall_number(SOCKETCALL).is_some() {
-                let call = |a0, family| rule(arch, &[SOCKETCALL], Some(a0), family);
+            if let Some(number) = arch.syscall_number(SOCKETCALL) {
+                let call = [(number, SOCKETCALL)];
                 // The family of a socket is behind a pointer here, out of the filter's sight; the address of a
                 // connect is not, since the kernel has copied it in by then.
-                rules.push(call(socketcall::SOCKET, None));
-                let families = if scope.local { vec![None] } else { INET_FAMILIES.map(Some).to_vec() };
-                rules.extend(families.into_iter().map(|family| call(socketcall::CONNECT, family)));
+                rules.push(rule(filter, &call, &[a0(socketcall::SOCKET)]));
+                if scope.local {
+                    rules.push(rule(filter, &call, &[a0(socketcall::CONNECT)]));
+                } else {
+                    rules.extend(of_families(&INET_FAMILIES, filter, &call, Some(a0(socketcall::CONNECT))));
+                }
                 if scope.sends {
-                    let each = |a0| INET_FAMILIES.map(|family| call(a0, Some(family)));
-                    rules.extend(EventType::Send.socketcalls().iter().copied().flat_map(each));
+                    let sent = |one: &u32| of_families(&SENT_FAMILIES, filter, &call, Some(a0(*one)));
+                    rules.extend(EventType::Send.socketcalls().iter().flat_map(sent));
                 }
             }
             if scope.execve {
-                rules.push(rule(arch, EventType::Execve.syscalls(), None, None));
+                rules.push(rule(filter, &calls(EventType::Execve.syscalls()), &[]));
             }
         }
-        // One for all architectures: a ring has none. Not narrowed: the kernel copies the address in when the operation
-        // is prepared, and where a worker thread performs it, the filter has no family to compare (seen on 6.1).
-        rules.push(Rule {
-            filter: Filter::IoUring,
-            calls: vec!["connect"],
-            a0: None,
-            family: None,
-            own_pid,
-            key: key.clone(),
-        });
+        // For all architectures: a ring has none. Not narrowed: the kernel copies the address in when the operation is
+        // prepared, and where a worker thread performs it, the filter has no family to compare (seen on 6.1).
+        rules.push(rule(Filter::IoUring, &[(uring_op::CONNECT, "connect")], &[]));
+        // Narrowed, and so without those of worker threads: most that is sent names no address. Of the others that send
+        // (`send`, `send_zc`) the kernel reports nothing (`audit_skip` in its io_uring/opdef.c), nor of `socket`.
+        let sends = [(uring_op::SENDMSG, "sendmsg"), (uring_op::SENDMSG_ZC, "sendmsg_zc")];
+        rules.extend(of_families(&INET_FAMILIES, Filter::IoUring, &sends, None));
         Self { machine, key, rules }
     }
 
@@ -242,10 +261,9 @@ impl fmt::Display for RuleSet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     filter: Filter,
-    /// In the order of their numbers, as auditctl prints them.
-    calls: Vec<&'static str>,
-    a0: Option<u32>,
-    family: Option<u32>,
+    calls: Vec<Call>,
+    /// What is asked for beside the calls.
+    narrowed: Vec<Condition>,
     own_pid: u32,
     key: Key,
 }
@@ -255,18 +273,16 @@ impl Rule {
     pub fn needs(&self) -> Option<Needs> {
         match self.filter {
             Filter::IoUring => Some(Needs::IoUring),
-            Filter::Exit(_) => self.family.map(|_| Needs::SaddrFam),
+            Filter::Exit(_) => {
+                self.narrowed.iter().any(|(field, _, _)| *field == Field::SaddrFam).then_some(Needs::SaddrFam)
+            }
         }
     }
 
     /// The kernel's `struct audit_rule_data`.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let numbers = |arch: Arch| self.calls.iter().filter_map(|call| arch.syscall_number(call)).collect();
-        let (list, calls): (_, Vec<u32>) = match self.filter {
-            Filter::Exit(arch) => (wire::LIST_EXIT, numbers(arch)),
-            Filter::IoUring => (wire::LIST_IO_URING, vec![uring_op::CONNECT]),
-        };
-        wire::encode(list, &calls, &self.conditions(), self.key.0.as_bytes())
+        let calls: Vec<u32> = self.calls.iter().map(|(number, _)| *number).collect();
+        wire::encode(self.filter.list(), &calls, &self.conditions(), self.key.0.as_bytes())
     }
 
     /// This rule with the pid that the bytes have in its place, if they are exactly that.
@@ -282,8 +298,7 @@ impl Rule {
         if let Filter::Exit(arch) = self.filter {
             conditions.push((Field::Arch, Op::Equal, arch.0));
         }
-        conditions.extend(self.a0.map(|a0| (Field::Arg0, Op::Equal, a0)));
-        conditions.extend(self.family.map(|family| (Field::SaddrFam, Op::Equal, family)));
+        conditions.extend_from_slice(&self.narrowed);
         conditions.push((Field::Pid, Op::NotEqual, self.own_pid));
         if self.excludes_children() {
             conditions.push((Field::PPid, Op::NotEqual, self.own_pid));
@@ -305,19 +320,10 @@ impl fmt::Display for Rule {
             Filter::Exit(arch) => write!(f, "-a always,exit -F arch={}", bits(arch))?,
             Filter::IoUring => f.write_str("-a always,io_uring")?,
         }
-        for (place, call) in self.calls.iter().enumerate() {
-            write!(f, "{}{}", if place == 0 { " -S " } else { "," }, call)?;
+        for (place, (_, call)) in self.calls.iter().enumerate() {
+            write!(f, "{}{call}", if place == 0 { " -S " } else { "," })?;
         }
-        if let Some(a0) = self.a0 {
-            write!(f, " -F a0=0x{a0:X}")?;
-        }
-        if let Some(family) = self.family {
-            write!(f, " -F saddr_fam={family}")?;
-        }
-        write!(f, " -F pid!={}", self.own_pid)?;
-        if self.excludes_children() {
-            write!(f, " -F ppid!={}", self.own_pid)?;
-        }
+        self.conditions().into_iter().filter_map(notation).try_for_each(|one| write!(f, " -F {one}"))?;
         write!(f, " -F key={}", self.key.0)
     }
 }
@@ -338,14 +344,56 @@ enum Filter {
     IoUring,
 }
 
+impl Filter {
+    const fn list(self) -> u32 {
+        match self {
+            Self::Exit(_) => wire::LIST_EXIT,
+            Self::IoUring => wire::LIST_IO_URING,
+        }
+    }
+}
+
+/// A call by its number on the rule's architecture, or an operation of a ring by its own, and its name.
+type Call = (u32, &'static str);
+
+/// The first argument is this.
+const fn a0(value: u32) -> Condition {
+    (Field::Arg0, Op::Equal, value)
+}
+
+/// The address is of this family.
+const fn saddr_fam(family: u32) -> Condition {
+    (Field::SaddrFam, Op::Equal, family)
+}
+
+/// A condition as auditctl prints it, but for those two that a rule begins and ends with.
+fn notation((field, op, value): Condition) -> Option<String> {
+    let op = match op {
+        Op::AnyBit => "&",
+        Op::Equal => "=",
+        Op::NotEqual => "!=",
+    };
+    Some(match field {
+        Field::Arch | Field::Key => return None,
+        #[cfg(test)]
+        Field::Exe => return None,
+        Field::Pid => format!("pid{op}{value}"),
+        Field::PPid => format!("ppid{op}{value}"),
+        Field::SaddrFam => format!("saddr_fam{op}{value}"),
+        Field::Arg0 => format!("a0{op}0x{value:X}"),
+        Field::Arg2 => format!("a2{op}0x{value:X}"),
+        Field::Arg3 => format!("a3{op}0x{value:X}"),
+    })
+}
+
 /// Behind it stand all socket calls of old programs of some architectures.
 const SOCKETCALL: &str = "socketcall";
 
-/// Those that there are on this architecture, in the order of their numbers.
-fn in_order(arch: Arch, calls: &[&'static str]) -> Vec<&'static str> {
-    let mut calls: Vec<_> = calls.iter().filter_map(|call| Some((arch.syscall_number(call)?, *call))).collect();
+/// Those that there are on this architecture, in the order of their numbers, as auditctl prints them.
+fn in_order(arch: Arch, names: &[&'static str]) -> Vec<Call> {
+    let mut calls: Vec<Call> = names.iter().filter_map(|name| Some((arch.syscall_number(name)?, *name))).collect();
     calls.sort_unstable();
-    calls.into_iter().map(|(_, call)| call).collect()
+    calls
 }
 
 /// What auditctl calls it: `__AUDIT_ARCH_64BIT` in `include/uapi/linux/audit.h`.
@@ -361,6 +409,18 @@ impl RuleSet {
         rule.key = Key("x".repeat(257));
         self.rules.insert(self.rules.len() / 2, rule.clone());
         (self, rule)
+    }
+}
+
+#[cfg(test)]
+impl Rule {
+    /// Its bytes, if it asked for this program alone.
+    pub(super) fn encode_for(&self, exe: &str) -> Vec<u8> {
+        let mut conditions = self.conditions();
+        let length = u32::try_from(exe.len()).unwrap();
+        conditions.insert(conditions.len() - 1, (Field::Exe, Op::Equal, length));
+        let calls: Vec<u32> = self.calls.iter().map(|(number, _)| *number).collect();
+        wire::encode(self.filter.list(), &calls, &conditions, format!("{exe}{}", self.key).as_bytes())
     }
 }
 

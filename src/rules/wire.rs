@@ -38,13 +38,20 @@ pub(super) enum Field {
     PPid = 18,
     /// Family of the socket address that the call handed over. Kernel 5.2.
     SaddrFam = 113,
+    /// The file of the program: for tests that may not disturb others.
+    #[cfg(test)]
+    Exe = 112,
     Arg0 = 200,
+    Arg2 = 202,
+    Arg3 = 203,
     Key = 210,
 }
 
-/// How it is compared: `AUDIT_EQUAL`, `AUDIT_NOT_EQUAL`.
+/// How it is compared: `AUDIT_BIT_MASK`, `AUDIT_EQUAL`, `AUDIT_NOT_EQUAL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
+    /// They have a bit in common.
+    AnyBit = 0x0800_0000,
     NotEqual = 0x3000_0000,
     Equal = 0x4000_0000,
 }

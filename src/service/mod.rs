@@ -266,6 +266,7 @@ fn setup(config: &Config) -> Setup {
         key: config.key.as_str().to_owned(),
         manages_rules: config.manage_rules,
         sends: config.sends,
+        local: config.local,
         sockets: sockets(config),
     }
 }

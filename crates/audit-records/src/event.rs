@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::record::{EventId, Kind, field, first_field};
 use crate::sockaddr::{Address, ByteOrder, Family, Sockaddr};
-use crate::tables::{Arch, EINPROGRESS, EventType, Protocol, SocketType};
+use crate::tables::{Arch, EINPROGRESS, EventType, MSG_FASTOPEN, Protocol, SocketType, socketcall};
 use crate::value::Value;
 use crate::who::{Bytes, Call, Subject, Who};
 
@@ -67,6 +67,8 @@ pub struct Event<'a> {
 pub(crate) struct Uringop<'a> {
     pub(crate) success: Value<'a>,
     pub(crate) exit: Value<'a>,
+    /// No other one under the key came to an end in the same system call.
+    pub(crate) is_one: bool,
 }
 
 /// The file of PATH item 0.
@@ -206,8 +208,12 @@ impl<'a> Event<'a> {
     }
 
     /// SOCKADDR, decoded: [`family`](Self::family) and [`address`](Self::address) of a call that takes an address, at once.
+    /// Absent too where one system call named several addresses and the record may have another's.
     #[must_use]
     pub fn sockaddr(&self) -> Option<Sockaddr> {
+        if !self.has_own_address() {
+            return None;
+        }
         let saddr = first_field(self.records.first(Kind::Sockaddr)?, b"saddr=");
         Sockaddr::decode(saddr, self.arch().map_or(ByteOrder::Little, Arch::byte_order))
     }
@@ -263,6 +269,34 @@ impl<'a> Event<'a> {
         self.uringop.is_none() && matches!(self.event_type, Some(EventType::Socket | EventType::Socketpair))
     }
 
+    /// The kernel keeps the address that a system call named last: of several operations of a ring, or of several messages,
+    /// that may be another's than the one that is told.
+    fn has_own_address(&self) -> bool {
+        match self.uringop {
+            Some(uringop) => uringop.is_one,
+            None if self.event_type == Some(EventType::Send) && self.is_sendmmsg() => self.is_of_last_message(),
+            None => true,
+        }
+    }
+
+    fn is_sendmmsg(&self) -> bool {
+        let Some((call, arch)) = self.call.as_ref().zip(self.arch()) else { return false };
+        let number = call.syscall.unsigned();
+        match arch.socketcall() == number {
+            true => call.a0.hexadecimal() == Some(socketcall::SENDMMSG.into()),
+            false => number.and_then(|number| arch.syscall_name(number)) == Some("sendmmsg"),
+        }
+    }
+
+    /// Of `sendmmsg`: that the last message it looked at is the one whose result is told. A message that failed behind others
+    /// is not; and of a Fast Open the first message connects, whatever address stands in the second.
+    fn is_of_last_message(&self) -> bool {
+        let int = |index| self.argument(index).map(|value| value & 0xFFFF_FFFF);
+        let (Some(messages), Some(exit)) = (int(2), self.exit()) else { return false };
+        let fast_open = int(3).is_none_or(|flags| flags & MSG_FASTOPEN != 0);
+        messages == 1 || exit < 0 || (u64::try_from(exit) == Ok(messages) && !fast_open)
+    }
+
     /// An argument of the socket call itself, be it made directly or through `socketcall`.
     fn argument(&self, index: u8) -> Option<u64> {
         let call = self.call.as_ref()?;
@@ -274,7 +308,8 @@ impl<'a> Event<'a> {
         let value: &Value<'_> = match index {
             0 => &call.a0,
             1 => &call.a1,
-            _ => &call.a2,
+            2 => &call.a2,
+            _ => &call.a3,
         };
         value.hexadecimal()
     }
@@ -380,6 +415,59 @@ mod tests {
         let what = |event: &Event<'_>| (event.event_type(), event.success(), event.exit(), event.syscall());
         assert_eq!(ask(&records, what), (Some(EventType::Connect), Some(true), Some(0), Some(426)));
         assert_eq!(ask(&records, |event| event.address().unwrap().ip().unwrap().1), 443);
+    }
+
+    const TO: &str = "SOCKADDR saddr=020001BBC0000201";
+
+    #[test]
+    fn of_several_operations_nobody_knows_whose_the_address_is() {
+        let enter = syscall(Arch::X86_64, "io_uring_enter", "success=yes exit=2 a0=3 a1=2 a2=2 a3=1");
+        let uring =
+            |op: u32, exit: i32| format!("URINGOP uring_op={op} success=yes exit={exit} items=0 pid=2 key=\"k\"");
+        let (connect, again, send) = (uring(16, 0), uring(16, -11), uring(9, 5));
+        let table: [(&[&str], EventType, bool); 8] = [
+            (&[&connect], EventType::Connect, true),
+            (&[&again], EventType::Connect, true),
+            (&[&again, &connect], EventType::Connect, true),
+            (&[&connect, &connect], EventType::Connect, false),
+            (&[&again, &again], EventType::Connect, false),
+            (&[&again, &again, &connect, &connect], EventType::Connect, false),
+            // What is sent beside a connect neither takes its place nor its address.
+            (&[&send, &send, &connect, &send], EventType::Connect, true),
+            (&[&send, &send], EventType::Send, false),
+        ];
+        for (operations, event_type, has_address) in table {
+            let records = [operations, &[&enter, TO]].concat();
+            let found = ask(&records, |event| (event.event_type(), event.address().is_some()));
+            assert_eq!(found, (Some(event_type), has_address), "{operations:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_messages_the_last_has_the_address() {
+        let direct = |fields: &str| syscall(Arch::X86_64, "sendmmsg", fields);
+        let by_socketcall =
+            |exit: i32| syscall(Arch::I386, "socketcall", &format!("exit={exit} a0=14 a1=7ffe a2=0 a3=0"));
+        let has_address = |records: &[&str]| ask(&[records, &[TO]].concat(), |event| event.address().is_some());
+        let table = [
+            ("exit=1 a0=3 a1=7ffe a2=1 a3=0", true),
+            ("exit=1 a0=3 a1=7ffe a2=1 a3=20000000", true),
+            ("exit=2 a0=3 a1=7ffe a2=2 a3=0", true),
+            ("exit=-111 a0=3 a1=7ffe a2=2 a3=20000000", true),
+            ("exit=1 a0=3 a1=7ffe a2=2 a3=0", false),
+            // Also where the other half of the register says something else.
+            ("exit=1 a0=3 a1=7ffe a2=ffffffff00000002 a3=0", false),
+            ("exit=2 a0=3 a1=7ffe a2=2 a3=20000000", false),
+            ("exit=2 a0=3 a1=7ffe a2=2 a3=ffffffff20004000", false),
+            ("a0=3 a1=7ffe a2=2 a3=0", false),
+        ];
+        for (fields, expected) in table {
+            assert_eq!(has_address(&[&direct(fields)]), expected, "{fields}");
+        }
+        assert!(has_address(&[&by_socketcall(2), "SOCKETCALL nargs=4 a0=3 a1=7ffe a2=2 a3=0"]));
+        assert!(!has_address(&[&by_socketcall(1), "SOCKETCALL nargs=4 a0=3 a1=7ffe a2=2 a3=0"]));
+        assert!(!has_address(&[&by_socketcall(1)]));
+        assert!(has_address(&[&syscall(Arch::X86_64, "sendmsg", "exit=1 a0=3 a1=7ffe a2=20000000 a3=0")]));
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub use event::{Event, File, Outcome, RuleChange};
 pub use framing::{Framer, FramingCounts, MAX_LINE};
 pub use record::{EventId, Fields, Kind, Malformed, Record, parse};
 pub use sockaddr::{Address, ByteOrder, Family, Sockaddr};
-pub use tables::{Arch, EventType, Protocol, SocketType, error_name, socketcall, uring_op};
+pub use tables::{Arch, EventType, MSG_FASTOPEN, Protocol, SocketType, error_name, socketcall, uring_op};
 pub use value::Value;
 #[cfg(fuzzing)]
 #[doc(hidden)]

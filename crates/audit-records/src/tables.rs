@@ -454,6 +454,13 @@ impl Protocol {
 /// The connection is being made: what a non-blocking connect returns instead of success.
 pub(crate) const EINPROGRESS: i32 = 115;
 
+/// What an operation of a ring returns that would block, before it is tried again.
+pub(crate) const EAGAIN: i64 = 11;
+
+/// Of the flags of `sendto`, `sendmsg` and `sendmmsg`: a TCP Fast Open, which connects and sends in one
+/// (include/linux/socket.h of the kernel).
+pub const MSG_FASTOPEN: u64 = 0x2000_0000;
+
 /// The name of an error, `ECONNREFUSED` for 111. The same on all architectures of [`Arch::ALL`].
 #[must_use]
 pub fn error_name(number: i32) -> Option<&'static str> {

@@ -300,6 +300,7 @@ pub(crate) struct Call<'a> {
     pub(crate) a0: Value<'a>,
     pub(crate) a1: Value<'a>,
     pub(crate) a2: Value<'a>,
+    pub(crate) a3: Value<'a>,
     /// From the first field that is the process's to the end.
     pub(crate) task: &'a [u8],
 }
@@ -332,7 +333,7 @@ impl<'a> Call<'a> {
             call.a0 = fields.named(b"a0=")?;
             call.a1 = fields.named(b"a1=")?;
             call.a2 = fields.named(b"a2=")?;
-            fields.named(b"a3=")?;
+            call.a3 = fields.named(b"a3=")?;
         }
         fields.named(b"items=")?;
         call.task = fields.rest();
@@ -343,7 +344,7 @@ impl<'a> Call<'a> {
     /// what stands behind it is not the call's, whatever it is named.
     fn in_any_order(own: &'a [u8]) -> Self {
         let mut call = Self::default();
-        let mut seen = 0u8;
+        let mut seen = 0u16;
         let mut fields = Fields::new(own);
         while let Some((name, value)) = fields.next() {
             if is_label(name) || is_of_task(name) {
@@ -360,6 +361,7 @@ impl<'a> Call<'a> {
                 b"a0" => (5, &mut call.a0),
                 b"a1" => (6, &mut call.a1),
                 b"a2" => (7, &mut call.a2),
+                b"a3" => (8, &mut call.a3),
                 _ => continue,
             };
             if seen & 1 << bit == 0 {
