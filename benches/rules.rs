@@ -1,5 +1,5 @@
-//! What a `socket` and its `connect` cost every program: without audit rules, with the plain ones
-//! (`-S socket,connect`), and with ours. Run by `scripts/bench-rules`, which starts an auditd to drain the events.
+//! What a `socket` and its `connect`, and a message on a connected socket, cost every program: without audit rules, with the
+//! plain ones (`-S socket,connect`), and with ours. Run by `scripts/bench-rules`, which starts an auditd to drain the events.
 //!
 //! Every rule is narrowed to this very program (`-F exe=`), which ours are not in use: one field more to compare. The three
 //! are measured in turn, round by round, so that the ratios hold when the machine's speed drifts.
@@ -12,7 +12,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use opensnitch_audit::rules::{RuleSet, Scope, running_machine};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use rustix::fd::OwnedFd;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket,
+    socketpair,
+};
 
 /// Few pairs at a time and a pause behind them: auditd carries some 13,000 events a second, and behind that every program
 /// waits for it.
@@ -33,25 +37,29 @@ fn main() {
         ("-S socket,connect", vec![plain]),
         ("ours", ours.map(|rule| rule.replace(" -F key=", &format!(" {narrowed} -F key="))).collect()),
     ];
-    let mut times = [const { [const { Vec::new() }; 2] }; 3];
+    let (from, to) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::empty(), None).unwrap();
+    let mut times = [const { [const { Vec::new() }; 3] }; 3];
     for _ in 0..ROUNDS {
         for ((_, rules), times) in sets.iter().zip(&mut times) {
             rules.iter().for_each(|rule| auditctl(rule));
             times[0].push(measure(local));
             times[1].push(measure(inet));
+            times[2].push(measure(|| message(&from, &to)));
             rules.iter().for_each(|rule| auditctl(&rule.replacen("-a ", "-d ", 1)));
         }
     }
-    println!("{:20} {:>16} {:>16}", "a pair, median of 15", "AF_UNIX", "inet");
+    println!("{:20} {:>16} {:>16} {:>16}", "a pair, median of 15", "AF_UNIX", "inet", "a message");
     for ((name, _), of_set) in sets.iter().zip(&times) {
-        let [local, inet] = [0, 1].map(|family| median(of_set[family].clone()));
-        println!("{name:20} {:>13.1} µs {:>13.1} µs", local * 1e6, inet * 1e6);
+        let [local, inet, message] = [0, 1, 2].map(|what| median(of_set[what].clone()) * 1e6);
+        println!("{name:20} {local:>13.1} µs {inet:>13.1} µs {message:>13.2} µs");
     }
     for (at, (name, _)) in sets.iter().enumerate().skip(1) {
-        let [local, inet] = [0, 1].map(|family| {
-            median(times[at][family].iter().zip(&times[0][family]).map(|(with, without)| with / without).collect())
+        let [local, inet, message] = [0, 1, 2].map(|what| {
+            median(times[at][what].iter().zip(&times[0][what]).map(|(with, without)| with / without).collect())
         });
-        println!("{name} costs {local:.2} times without rules on AF_UNIX, {inet:.2} times on inet");
+        println!(
+            "{name} costs {local:.2} times without rules on AF_UNIX, {inet:.2} times on inet, {message:.2} times a message"
+        );
     }
 }
 
@@ -73,6 +81,12 @@ fn local() {
 fn inet() {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
     connect(&socket, &"127.0.0.1:9".parse::<SocketAddrV4>().unwrap()).unwrap();
+}
+
+/// Sent and taken: on a connected socket, as most are.
+fn message(from: &OwnedFd, to: &OwnedFd) {
+    send(from, b"hello", SendFlags::empty()).unwrap();
+    recv(to, &mut [0; 8], RecvFlags::empty()).unwrap();
 }
 
 fn auditctl(rule: &str) {

@@ -1,9 +1,9 @@
-//! Reads `/proc`: only what cannot hang, but for [`Folder::title`].
+//! Reads `/proc`: only what cannot hang, but for [`Folder::title`] and [`Folder::program_file`].
 
 use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstat, openat, readlinkat, statx};
 use rustix::io;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +21,14 @@ const MAX_COMM_BYTES: usize = 64;
 /// its pid is another's.
 #[derive(Debug)]
 pub(crate) struct Folder(OwnedFd);
+
+/// Which file a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProgramFile {
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+}
 
 /// From `stat`, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +81,11 @@ impl Folder {
         Some(self.read("comm", &mut [0; MAX_COMM_BYTES])?.trim_ascii_end().into())
     }
 
+    /// The folder that its first thread takes for `/`.
+    pub(crate) fn root(&self) -> Option<Box<[u8]>> {
+        self.link("root")
+    }
+
     /// The number of its mount namespace, as text.
     pub(crate) fn mounts(&self) -> Option<Box<[u8]>> {
         self.link("ns/mnt")
@@ -84,6 +97,14 @@ impl Folder {
         let length = self.read("cmdline", &mut buffer)?.len();
         buffer.truncate(length);
         Some(buffer)
+    }
+
+    /// Which file its program is. **May hang for ever** where the file is on a network's file system.
+    pub(crate) fn program_file(&self) -> Option<ProgramFile> {
+        // Of what is known there: a file system of the user's own is not asked.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let file = statx(&self.0, "exe", flags, StatxFlags::INO).ok()?;
+        Some(ProgramFile { device: (file.stx_dev_major, file.stx_dev_minor), inode: file.stx_ino })
     }
 
     /// Its real user's, or root's where it may not be looked at.
@@ -117,16 +138,31 @@ impl AsFd for Folder {
 
 /// When the process with this pid started, in microseconds since boot; none where there is no such process.
 pub(crate) fn start_time_us(pid: u32) -> Option<u64> {
-    let stat = Folder::open(pid).ok()?.stat()?;
+    let stat = stat_of(pid)?;
     (!stat.has_ended()).then_some(stat.start_time_us)
 }
 
-/// Whether there is such a process, and `/proc` does not say that it has ended: where it could not be looked at, no file
-/// descriptor was left, say, or `/proc` is not there.
+/// Whether the process with this pid that started then runs; none where it cannot be looked at: no file descriptor was left,
+/// say, or `/proc` is not there.
+pub(crate) fn runs(pid: u32, start_time_us: u64) -> Option<bool> {
+    match stat_of(pid) {
+        Some(stat) => Some(!stat.has_ended() && stat.start_time_us == start_time_us),
+        None => (!exists(pid)).then_some(false),
+    }
+}
+
+/// Whether there is such a process, and `/proc` does not say that it has ended.
 pub(crate) fn may_run(pid: u32) -> bool {
-    let exists = |pid| test_kill_process(pid) != Err(io::Errno::SRCH);
-    let has_ended = || Folder::open(pid).ok().and_then(|folder| folder.stat()).is_some_and(|stat| stat.has_ended());
-    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(exists) && !has_ended()
+    exists(pid) && !stat_of(pid).is_some_and(|stat| stat.has_ended())
+}
+
+fn stat_of(pid: u32) -> Option<Stat> {
+    Folder::open(pid).ok()?.stat()
+}
+
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(io::Errno::SRCH))
 }
 
 /// In milliseconds since the epoch.
@@ -255,7 +291,15 @@ mod tests {
         assert_eq!(folder.uid(), Some(rustix::process::getuid().as_raw()));
         let exe = std::env::current_exe().unwrap();
         assert_eq!(folder.exe().as_deref(), Some(exe.as_os_str().as_encoded_bytes()));
-        assert!(folder.mounts().unwrap().starts_with(b"mnt:["));
+        assert!(folder.mounts().unwrap().starts_with(b"mnt:[") && folder.root().as_deref() == Some(b"/"));
+        let file = std::fs::metadata(exe).unwrap();
+        let device =
+            rustix::fs::makedev(folder.program_file().unwrap().device.0, folder.program_file().unwrap().device.1);
+        let inode = folder.program_file().unwrap().inode;
+        assert_eq!(
+            (device, inode),
+            (std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file))
+        );
         assert!(folder.cgroups().unwrap().ends_with(b"\n"));
         assert!(folder.title(4096).unwrap().ends_with(b"\0") && folder.title(3).unwrap().len() == 3);
         assert!(Folder::open(u32::MAX).is_err() && start_time_us(u32::MAX).is_none());

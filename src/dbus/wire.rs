@@ -100,7 +100,8 @@ fn add_call(event: &mut Event, row: &Row) {
 fn add_subject(event: &mut Event, row: &Row, names: impl Fn(u32) -> Option<Bytes>) {
     let who = row.origin.who();
     let subject = row.subject();
-    let process = row.process();
+    // What /proc says of its program, where that is the event's.
+    let program = row.program();
     event.pid = subject.pid;
     event.ppid = subject.ppid;
     event.uid = subject.uid;
@@ -113,15 +114,15 @@ fn add_subject(event: &mut Event, row: &Row, names: impl Fn(u32) -> Option<Bytes
     let name = || subject.auid.filter(|_| row.origin.is_local).and_then(names);
     event.user_name = subject.auid_name.clone().or_else(name).map(|name| text(&name).0);
     event.tty = subject.tty.as_deref().map(|tty| text(tty).0);
-    let comm = subject.comm.as_deref().or_else(|| process?.comm.as_deref());
+    let comm = subject.comm.as_deref().or_else(|| program?.comm.as_deref());
     event.proc_name = comm.map(|comm| text(comm).0);
-    match (subject.exe.as_deref(), process.and_then(|process| process.exe.as_deref())) {
+    match (subject.exe.as_deref(), program.and_then(|program| program.exe.as_deref())) {
         (Some(exe), _) => add_program(event, Some(exe), "record"),
         (None, exe) => add_program(event, exe, "proc"),
     }
     let own = row.extra.as_deref().and_then(|extra| extra.args.clone()).or_else(|| who.title());
-    let of_proc = process.and_then(|process| process.args.as_ref());
-    // By the time of the visit the process may have started another program: then its title was another one.
+    let of_proc = program.and_then(|program| program.args.as_ref());
+    // Nor may its title be another one.
     let same = |args: &&Args| own.as_ref().is_none_or(|title| title.are_beginning_of(args));
     let args = own.as_ref().filter(|args| args.whole).or_else(|| of_proc.filter(same)).or(own.as_ref());
     add_args(event, args);
@@ -192,7 +193,7 @@ fn add_process(event: &mut Event, row: &Row) {
 
 fn add_what_proc_knows(event: &mut Event, process: &Process) {
     event.start_time = Some(process.start_time_us);
-    event.running = Some(process.is_running());
+    event.running = process.is_running();
     event.mount_namespace = process.own_mounts.filter(|own| *own);
     event.parents = ancestors(&process.parents);
     if let Some(cgroup) = &process.cgroup {

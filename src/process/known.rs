@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cgroup::Cgroup;
-use crate::proc;
+use crate::proc::{self, ProgramFile};
 use audit_records::{Args, Bytes};
 
 /// Ancestors told of one process. Shells in shells and build tools seldom go deeper.
@@ -50,9 +50,13 @@ pub struct Process {
     pub exe: Option<Bytes>,
     /// Its name.
     pub comm: Option<Bytes>,
-    /// Whether it sees another file system than the machine: its mount namespace is not that of pid 1. Its paths then are its
-    /// own.
+    /// Which file that is; read with the arguments.
+    pub(super) file: Option<ProgramFile>,
+    /// Whether it sees another file system than the machine: its mount namespace is not that of pid 1, or its root is not `/`.
+    /// Its paths then are its own.
     pub own_mounts: Option<bool>,
+    /// When it was seen to run this program.
+    pub(super) seen: Arc<Seen>,
     /// Where it comes from.
     pub parents: Parents,
     /// Shared by all that is known of this process at different times.
@@ -72,7 +76,9 @@ impl Process {
             args: None,
             exe: None,
             comm: None,
+            file: None,
             own_mounts: None,
+            seen: Arc::default(),
             parents: Parents::default(),
             life: Arc::default(),
         }
@@ -96,6 +102,28 @@ impl Process {
         self.life.get() == Life::WATCHED
     }
 
+    /// Whether an event of that time, in milliseconds since the epoch, is of the program that is told here: it ran before and
+    /// after it, and nothing tells of another one in between.
+    #[must_use]
+    pub fn ran_program_at(&self, event_ms: u64) -> bool {
+        self.seen.from_ms <= event_ms && event_ms <= self.seen.to_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether the program that is told here is this one of a record. The paths of a process that sees another file system
+    /// are its own, and not compared.
+    #[must_use]
+    pub fn runs(&self, exe: &[u8]) -> bool {
+        self.own_mounts == Some(true)
+            || self.exe.as_deref().is_some_and(|own| own == exe || own.strip_suffix(DELETED) == Some(exe))
+    }
+
+    /// Whether the program that is told here is another file than this one, as far as that is known. Of a script it is: the
+    /// program is the interpreter's file.
+    #[must_use]
+    pub fn is_another_file(&self, device: (u32, u32), inode: u64) -> bool {
+        self.file.is_some_and(|file| file != ProgramFile { device, inode })
+    }
+
     /// When its end was noticed, in milliseconds since the epoch: all it did was done by then.
     #[must_use]
     pub fn ended_at_ms(&self) -> Option<u64> {
@@ -103,19 +131,19 @@ impl Process {
     }
 
     /// Whether it runs: told by its pidfd while it is watched, else looked up in `/proc`, which takes some microseconds and
-    /// cannot hang.
+    /// cannot hang; none where it cannot be looked up.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> Option<bool> {
         match self.life.get() {
-            Life::WATCHED => true,
+            Life::WATCHED => Some(true),
             Life::UNWATCHED => {
-                let runs = proc::start_time_us(self.pid) == Some(self.start_time_us);
-                if !runs {
+                let runs = proc::runs(self.pid, self.start_time_us);
+                if runs == Some(false) {
                     self.life.end(proc::now_ms());
                 }
                 runs
             }
-            _ => false,
+            _ => Some(false),
         }
     }
 
@@ -134,7 +162,38 @@ impl Process {
 
     /// The same process once it runs another program, of which nothing was read.
     pub(super) fn without_program(&self) -> Self {
-        Self { args: None, exe: None, comm: None, ..self.clone() }
+        Self { args: None, exe: None, comm: None, file: None, ..self.clone() }
+    }
+}
+
+/// What the kernel writes behind the path of a file that was deleted, perhaps since the record.
+pub(super) const DELETED: &[u8] = b" (deleted)";
+
+/// The time for which a process was seen to run one program, in milliseconds since the epoch.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// 0 where nothing is known of another one before.
+    from_ms: u64,
+    /// When it was last seen.
+    to_ms: AtomicU64,
+}
+
+impl Seen {
+    /// From then on.
+    pub(super) fn since(from_ms: u64) -> Arc<Self> {
+        Arc::new(Self { from_ms, to_ms: AtomicU64::new(0) })
+    }
+
+    /// It was seen once more.
+    pub(super) fn until(&self, to_ms: u64) {
+        self.to_ms.fetch_max(to_ms, Ordering::AcqRel);
+    }
+}
+
+impl Default for Seen {
+    /// Always.
+    fn default() -> Self {
+        Self { from_ms: 0, to_ms: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -181,7 +240,10 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::testing::may;
 
     #[test]
     fn events_from_before_its_time_are_not_its_own() {
@@ -195,8 +257,34 @@ mod tests {
     fn an_unwatched_process_is_looked_up_by_pid_and_start_time() {
         let pid = std::process::id();
         let start = proc::start_time_us(pid).unwrap();
-        assert!(Process::new(pid, 0, start, 0).is_running());
-        let other = Process::new(pid, 0, start + 1, 0);
-        assert!(other.ended_at_ms().is_none() && !other.is_running() && other.ended_at_ms().is_some());
+        assert_eq!(Process::new(pid, 0, start, 0).is_running(), Some(true));
+        for other in [Process::new(pid, 0, start + 1, 0), Process::new(u32::MAX, 0, start, 0)] {
+            assert!(other.ended_at_ms().is_none());
+            assert_eq!(other.is_running(), Some(false));
+            assert!(other.ended_at_ms().is_some());
+        }
+    }
+
+    /// The test's own program runs this test once more, where there is no `/proc`.
+    #[test]
+    fn where_it_cannot_be_looked_up_nobody_is_told_as_ended() {
+        const INSIDE: &str = "OPENSNITCH_AUDIT_TEST_WITHOUT_PROC";
+        let process = Process::new(std::process::id(), 0, 1, 0);
+        if std::env::var_os(INSIDE).is_some() {
+            assert_eq!((process.is_running(), process.ended_at_ms()), (None, None));
+            // Of that one the kernel says so itself.
+            assert_eq!(Process::new(u32::MAX, 0, 1, 0).is_running(), Some(false));
+            return;
+        }
+        if !may("root", rustix::process::geteuid().is_root()) {
+            return;
+        }
+        let own = std::env::current_exe().unwrap();
+        let test = std::thread::current().name().unwrap().to_owned();
+        let script = "mount -t tmpfs none /proc && exec \"$0\" --exact \"$1\"";
+        let mut inside = Command::new("unshare");
+        inside.args(["-m", "sh", "-c", script]).arg(own).arg(test).env(INSIDE, "1").stdout(Stdio::piped());
+        let output = inside.output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
     }
 }

@@ -11,8 +11,11 @@ use rustix::io::{self, Errno};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::cgroup::Cgroups;
-use super::known::{Ancestor, Life, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, first_event_ms, size_of_parents};
-use super::visits::{Request, Visit};
+use super::known::{
+    Ancestor, DELETED, Life, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, Seen, first_event_ms, size_of_parents,
+};
+use super::titles::{self, MAX_TITLE_BYTES};
+use super::visits::{Request, Visit, program_id};
 use crate::proc::{self, Folder, Stat};
 use audit_records::{Args, Bytes};
 
@@ -183,10 +186,12 @@ impl Registry {
     }
 
     /// Its arguments were read, or it has ended.
-    pub(super) fn title_read(&mut self, key: Key, args: Option<Args>) {
+    pub(super) fn title_read(&mut self, key: Key, title: Option<titles::Title>) {
+        let file = title.as_ref().and_then(|title| title.file);
+        let args = title.and_then(|title| args(title.args));
         self.change_visited(key, |visited| {
             visited.title = Title::Read;
-            visited.process = Arc::new(Process { args, ..Process::clone(&visited.process) });
+            visited.process = Arc::new(Process { args, file, ..Process::clone(&visited.process) });
         });
         self.trim();
     }
@@ -303,6 +308,8 @@ impl Registry {
             // The machine's clock may have been set since.
             || !known.lived_at(request.event_ms)
             || (!visited.settled && is_settled())
+            // An operation of a ring names no program.
+            || (request.program.is_none() && !still_runs(known, visited, request.pid))
     }
 
     /// Visits the process with this pid. An error is the time, in milliseconds since the epoch, by which it had ended.
@@ -310,9 +317,13 @@ impl Registry {
         let pid = request.pid;
         let (folder, stat) = self.watch(pid)?;
         let uid = folder.uid();
+        let before_ms = proc::now_ms();
         let exe = folder.exe();
+        let after_ms = proc::now_ms();
         let comm = folder.comm();
-        let own_mounts = folder.mounts().zip(self.machine_mounts.as_ref()).map(|(own, machine)| own != *machine);
+        let has_own_root = folder.root().is_some_and(|root| *root != *b"/");
+        let own_mounts = folder.mounts().zip(self.machine_mounts.as_ref());
+        let own_mounts = own_mounts.map(|(own, machine)| own != *machine || has_own_root);
         let cgroup = folder.cgroups().and_then(|lines| self.cgroups.get(&lines));
         let parents = match self.known.get(&pid).and_then(|known| known.parents.clone()) {
             Some(parents) => parents,
@@ -337,24 +348,37 @@ impl Registry {
             title: Title::NotRead,
             settled: proc::uptime_us().saturating_sub(stat.start_time_us) >= SETTLED_AFTER_US,
         };
-        let mut args = None;
+        let (mut args, mut file) = (None, None);
+        // Whether another program is known of before this one.
+        let mut has_changed = own_mounts != Some(true) && is_another(request, exe.as_deref());
+        let mut seen = None;
         if let Some(before) = &known.visited {
             let same = !runs_another(before, request) && before.process.exe == exe;
             if same {
                 args.clone_from(&before.process.args);
+                file = before.process.file;
                 visited.program = visited.program.or(before.program);
+            }
+            if before.process.exe == exe {
+                seen = Some(before.process.seen.clone());
+            } else {
+                has_changed = true;
             }
             if same || before.title == Title::GivenUp {
                 visited.title = before.title;
             }
         }
+        let seen = seen.unwrap_or_else(|| Seen::since(if has_changed { after_ms + 1 } else { 0 }));
+        seen.until(before_ms);
         visited.process = Arc::new(Process {
             cgroup,
             args,
+            file,
             exe,
             comm,
             own_mounts,
             parents,
+            seen,
             life: known.life.clone(),
             ..Process::new(pid, uid, stat.start_time_us, known.started_at_ms)
         });
@@ -597,6 +621,33 @@ impl Drop for Registry {
             self.forget(pid);
         }
     }
+}
+
+/// Whether the program's path is another than the record's.
+fn is_another(request: &Request, exe: Option<&[u8]>) -> bool {
+    let names = |program, exe: &[u8]| {
+        let deleted = exe.strip_suffix(DELETED);
+        program_id(exe) == program || deleted.is_some_and(|exe| program_id(exe) == program)
+    };
+    request.program.zip(exe).is_some_and(|(program, exe)| !names(program, exe))
+}
+
+/// Whether the process runs the program that it ran at the last look; that it does is remembered.
+fn still_runs(known: &Known, visited: &Visited, pid: u32) -> bool {
+    let now_ms = proc::now_ms();
+    let Ok(folder) = Folder::open(pid) else { return false };
+    let is_same = visited.process.exe.is_some() && folder.exe() == visited.process.exe;
+    if !is_same || known.pidfd.as_ref().is_none_or(has_ended) {
+        return false;
+    }
+    visited.process.seen.until(now_ms);
+    true
+}
+
+/// What a title holds. One that is longer than what is read of it is longer than what is kept of it too.
+fn args(title: Vec<u8>) -> Option<Args> {
+    let whole = title.len() < MAX_TITLE_BYTES;
+    Args::from_title(title, whole)
 }
 
 /// Whether what was read is of another program than the record's.

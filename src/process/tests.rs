@@ -263,10 +263,10 @@ fn an_end_is_told_at_once_and_events_from_before_it_are_still_its_own() {
     let mut sleep = Running::sleep();
     let event = with_title(sleep.pid());
     let process = visits.found(event);
-    assert!(process.is_watched() && process.is_running() && process.ended_at_ms().is_none());
+    assert!(process.is_watched() && process.is_running() == Some(true) && process.ended_at_ms().is_none());
     sleep.end();
     wait_until("the end", || process.ended_at_ms().is_some());
-    assert!(!process.is_watched() && !process.is_running());
+    assert!(!process.is_watched() && process.is_running() == Some(false));
     let again = visits.found(event);
     assert!(again.ended_at_ms().is_some() && args(&again) == of(&["sleep", "1000"]));
     // It had started another program before it ended, of which nothing is known.
@@ -474,7 +474,9 @@ fn a_pid_that_comes_again_is_another_process() {
         let after = visits.found(with_title(second.pid()));
         assert_ne!(after.start_time_us, before.start_time_us);
         assert_eq!(args(&after).unwrap()[0], "sh");
-        assert!(before.ended_at_ms().is_some() && !before.is_running() && after.is_running());
+        assert!(
+            before.ended_at_ms().is_some() && before.is_running() == Some(false) && after.is_running() == Some(true)
+        );
         // Nor is it an event's of the first one's time, except for what two clocks may differ.
         let early = Request { event_ms: after.started_at_ms - 200, ..event };
         assert!(matches!(visits.ask_one(early), Visit::Gone { .. }));
@@ -515,11 +517,11 @@ fn the_longest_unused_is_watched_no_more() {
     }
     let [first, second, .., last] = &*found else { panic!() };
     assert_eq!([first, second, last].map(|process| process.is_watched()), [true, false, true]);
-    assert!(second.is_running() && second.ended_at_ms().is_none());
+    assert!(second.is_running() == Some(true) && second.ended_at_ms().is_none());
     children[1].end();
-    assert!(!second.is_running() && second.ended_at_ms().is_some());
+    assert!(second.is_running() == Some(false) && second.ended_at_ms().is_some());
     drop(registry);
-    assert!(!first.is_watched() && first.is_running());
+    assert!(!first.is_watched() && first.is_running() == Some(true));
 }
 
 #[test]
@@ -585,7 +587,7 @@ fn its_heart_beats_and_it_stops() {
     let beat = visits.visitor.heartbeat();
     wait_until("a beat with nothing to do", || visits.visitor.heartbeat() > beat);
     drop(visits);
-    assert!(!process.is_watched() && process.is_running());
+    assert!(!process.is_watched() && process.is_running() == Some(true));
 }
 
 /// Only one test at a time has processes that hang: all visitors of one user share nothing, but the machine's threads.

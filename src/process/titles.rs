@@ -1,4 +1,4 @@
-//! Reads the arguments of processes on threads of their own, because that can hang.
+//! Reads the arguments of processes, and which file their program is, on threads of their own, because that can hang.
 //!
 //! `/proc/PID/cmdline` is read from the memory of the process. Where that memory is on a file system that does not answer,
 //! or is handed out by the process itself (userfaultfd(2)), the read does not come back before the process ends. So each is
@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::proc::Folder;
+use crate::proc::{Folder, ProgramFile};
 use audit_records::MAX_ARGS_BYTES;
 use rustix::fd::OwnedFd;
 
@@ -36,6 +36,15 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 /// One read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Title {
+    /// The arguments, a NUL behind each.
+    pub(super) args: Vec<u8>,
+    /// Which file the program is.
+    pub(super) file: Option<ProgramFile>,
+}
 
 /// The threads and what they were asked.
 #[derive(Debug)]
@@ -69,7 +78,7 @@ struct State {
     asked: VecDeque<Asked>,
     /// Reads that were begun, by user.
     begun: HashMap<u32, usize>,
-    done: Vec<(Ticket, Option<Vec<u8>>)>,
+    done: Vec<(Ticket, Option<Title>)>,
     workers: usize,
     idle: usize,
     closed: bool,
@@ -107,7 +116,7 @@ impl Titles {
     }
 
     /// What was read since the last time; `None` for a process that has ended or is another user's by now.
-    pub(super) fn take(&mut self) -> Vec<(Ticket, Option<Vec<u8>>)> {
+    pub(super) fn take(&mut self) -> Vec<(Ticket, Option<Title>)> {
         let mut done = std::mem::take(&mut self.shared.lock().done);
         done.retain(|(ticket, _)| {
             self.users.remove(ticket);
@@ -193,7 +202,8 @@ impl Shared {
             *state.begun.entry(uid).or_default() += 1;
             drop(state);
             // It may have become another user's while it was waited for, and then these are that user's arguments.
-            let title = folder.title(MAX_TITLE_BYTES).filter(|_| folder.uid() == Some(uid));
+            let title = folder.title(MAX_TITLE_BYTES).map(|args| Title { args, file: folder.program_file() });
+            let title = title.filter(|_| folder.uid() == Some(uid));
             drop(folder);
             state = self.lock();
             if let Entry::Occupied(mut begun) = state.begun.entry(uid) {

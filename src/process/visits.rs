@@ -16,9 +16,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::known::{Parents, Process};
 use super::registry::{Answer, Key, MAX_BYTES, Registry};
-use super::titles::{MAX_TITLE_BYTES, PATIENCE, Ticket, Titles};
+use super::titles::{PATIENCE, Ticket, Titles};
 use crate::proc::{self, Folder};
-use audit_records::Args;
 
 /// Events that wait for a visit: a second of the most that auditd carries.
 pub const MAX_WAITING: usize = 16 * 1024;
@@ -389,7 +388,7 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
     fn take_titles(&mut self) {
         for (ticket, title) in self.titles.take() {
             let Some(key) = self.tickets.remove(&ticket) else { continue };
-            self.registry.title_read(key, title.and_then(args));
+            self.registry.title_read(key, title);
             self.go_on(key.pid);
         }
     }
@@ -447,12 +446,6 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
             (self.deliver)(std::mem::take(&mut self.answers));
         }
     }
-}
-
-/// What a title holds. One that is longer than what is read of it is longer than what is kept of it too.
-fn args(title: Vec<u8>) -> Option<Args> {
-    let whole = title.len() < MAX_TITLE_BYTES;
-    Args::from_title(title, whole)
 }
 
 /// Writes an eventfd.

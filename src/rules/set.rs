@@ -257,7 +257,7 @@ impl fmt::Display for RuleSet {
 /// One rule of ours.
 ///
 /// Its `Display` is auditctl's notation, as `auditctl -l` prints it: behind `auditctl ` it adds the rule (the
-/// `io_uring` list needs auditctl 3.1).
+/// `io_uring` list needs auditctl 3.1, and its `sendmsg_zc` one later than 4.0.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     filter: Filter,

@@ -131,7 +131,7 @@ impl Row {
     /// The program's path: from the record, else from `/proc`.
     #[must_use]
     pub fn exe(&self) -> Option<Cow<'_, [u8]>> {
-        self.origin.who().exe().or_else(|| self.process()?.exe.as_deref().map(Cow::Borrowed))
+        self.origin.who().exe().or_else(|| self.program()?.exe.as_deref().map(Cow::Borrowed))
     }
 
     /// It happened before the service began.
@@ -147,6 +147,27 @@ impl Row {
             Whose::Process(process) => Some(process),
             _ => None,
         }
+    }
+
+    /// What `/proc` knew of its process, where it is of the program that the event is of: by the time of the visit the process
+    /// may have started another one.
+    #[must_use]
+    pub fn program(&self) -> Option<&Process> {
+        let process = self.process()?;
+        let is_its_own = match self.origin.who().exe() {
+            Some(exe) => process.runs(&exe),
+            None => process.ran_program_at(self.id.milliseconds),
+        };
+        let is_another_file = self.started_file().is_some_and(|(device, inode)| process.is_another_file(device, inode));
+        (is_its_own && !is_another_file).then_some(&**process)
+    }
+
+    /// Of `execve`, the device (major and minor number) and inode of the file that was started, as the record has them.
+    fn started_file(&self) -> Option<((u32, u32), u64)> {
+        let file = self.extra.as_ref()?.file.as_ref().filter(|_| self.event_type == Some(EventType::Execve))?;
+        let (major, minor) = str::from_utf8(file.dev.as_deref()?).ok()?.split_once(':')?;
+        let number = |digits| u32::from_str_radix(digits, 16).ok();
+        Some(((number(major)?, number(minor)?), file.inode?))
     }
 
     /// Its ancestors, the nearest first; `None` where nobody knows.

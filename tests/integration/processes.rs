@@ -202,3 +202,115 @@ fn a_long_command_line_of_a_living_process_is_whole() {
     let event = root.wait_for_event_of(ended.pid);
     assert_eq!(event["Args"].as_array().unwrap().len(), 64);
 }
+
+/// What the service says of the program of an event that was made by this process's ring at that time.
+#[track_caller]
+fn program_of_ring(world: &mut World, records: &Records) -> Option<String> {
+    let row = |root: &crate::support::Client| {
+        let rows = root.find(&[("Pid", "u", &records.pid.to_string()), ("EventType", "s", "connect")]).unwrap().0;
+        rows.into_iter().find(|row| row["Serial"] == records.serial && row.get("StartTime").is_some())
+    };
+    world.auditd.send(records.by_ring());
+    let row = eventually("a visit", || row(&world.root()));
+    assert_eq!(row.get("ProcPathFrom"), row.get("ProcPath").is_some().then(|| json!("proc")).as_ref());
+    assert_eq!(row.get("ProcPath").is_some(), row.get("ProcName").is_some() && row.get("Args").is_some(), "{row}");
+    Some(row.get("ProcPath")?.as_str().unwrap().to_owned())
+}
+
+/// A shell that becomes another program when it is told to.
+fn changing() -> Process {
+    Process::of(Command::new("sh").args(["-c", "read -r _; exec cat"]).stdin(Stdio::piped()))
+}
+
+#[test]
+fn what_a_ring_did_is_told_of_the_program_that_was_seen_before_and_after_it() {
+    let Some(mut world) = World::start("") else { return };
+    let mut process = changing();
+    let pid = process.pid();
+    let connect = || Records::connect(1).pid(pid);
+    let shell = connect().exe;
+    // The first that is heard of it.
+    assert_eq!(program_of_ring(&mut world, &connect()).as_ref(), Some(&shell));
+    // Its ring has done something, and before anybody looks it starts another program: nobody knows which one did it.
+    let done = connect();
+    process.tell("now");
+    let other = eventually("another program", || Some(connect().exe).filter(|exe| *exe != shell));
+    assert_eq!(program_of_ring(&mut world, &done), None);
+    // Later only the other one can have done it.
+    assert_eq!(program_of_ring(&mut world, &connect()).as_ref(), Some(&other));
+    // A record that names a program is believed, and lends nobody else's arguments to it.
+    let named = connect().exe(&shell).without("PROCTITLE");
+    world.auditd.send(named.text());
+    let event = eventually("the event", || {
+        let rows = world.root().find(&[("Pid", "u", &pid.to_string())]).unwrap().0;
+        rows.into_iter().find(|row| row["Serial"] == named.serial && row.get("StartTime").is_some())
+    });
+    assert_eq!((&event["ProcPath"], &event["ProcPathFrom"]), (&json!(shell), &json!("record")));
+    assert!(event.get("Args").is_none(), "{event}");
+}
+
+#[test]
+fn a_program_that_the_record_names_and_the_process_never_ran_lends_it_nothing() {
+    let Some(mut world) = World::start("") else { return };
+    let process = Process::start();
+    let connect = || Records::connect(1).pid(process.pid());
+    let before = connect();
+    let named = connect().exe("/usr/bin/curl").without("PROCTITLE");
+    world.auditd.send(named.text());
+    eventually("a visit", || world.root().event_of(process.pid()).ok()?.get("StartTime").cloned());
+    // It has run another program, by the record: what it did before it was seen to run this one may be that one's.
+    assert_eq!(program_of_ring(&mut world, &before), None);
+    assert!(program_of_ring(&mut world, &connect()).is_some());
+}
+
+#[test]
+fn arguments_are_those_of_the_file_that_was_started() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let process = Process::start();
+    let file = fs::metadata(format!("/proc/{}/exe", process.pid())).unwrap();
+    let (device, inode) = (std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file));
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    for (inode, args) in [(inode, json!(["sleep", "1000"])), (inode + 1, json!(["sleep"]))] {
+        let path = format!(
+            "PATH item=0 name=\"/usr/bin/sleep\" inode={inode} dev={major:02x}:{minor:02x} mode=0100755 ouid=0"
+        );
+        // Nothing but the title tells the arguments, which is a beginning.
+        let execve = Records::execve(&[]).pid(process.pid()).without("EXECVE").title("sleep").and(&path);
+        world.auditd.send(execve.text());
+        eventually("its arguments", || {
+            let event = root.event_of(process.pid()).ok().filter(|event| event["Serial"] == execve.serial)?;
+            (event.get("StartTime").is_some() && event["Args"] == args).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_path_of_another_file_system_than_the_machines_says_so() {
+    let Some(mut world) = World::start("") else { return };
+    let sleep = fs::canonicalize("/usr/bin/sleep").unwrap();
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let bound = format!("mount --bind {} /usr/bin/true && exec {nobody} /usr/bin/true 1000", sleep.display());
+    let mut in_mounts = Command::new("unshare");
+    in_mounts.args(["--mount", "--propagation=private", "sh", "-c", &bound]);
+    // By root's word only here: in a user namespace of its own, everybody may.
+    let mut in_root = Command::new("chroot");
+    in_root.args(["--userspec=65534:65534", "/usr", "/bin/sleep", "1000"]);
+    let mut here = Command::new("setpriv");
+    here.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/sleep", "1000"]);
+    for (mut command, exe, is_told) in
+        [(in_mounts, "/usr/bin/true", true), (in_root, "/bin/sleep", true), (here, "/usr/bin/sleep", false)]
+    {
+        let process = Process::of(&mut command);
+        eventually("the last program", || {
+            let comm = fs::read_to_string(format!("/proc/{}/comm", process.pid())).unwrap();
+            (comm == "true\n" || comm == "sleep\n").then_some(())
+        });
+        world.auditd.send(Records::connect(1).pid(process.pid()).exe(exe).uid(65_534).text());
+        let event = eventually("a visit", || {
+            world.root().event_of(process.pid()).ok().filter(|event| event.get("StartTime").is_some())
+        });
+        assert_eq!((&event["ProcPath"], &event["ProcPathFrom"]), (&json!(exe), &json!("record")));
+        assert_eq!(event.get("MountNamespace"), is_told.then_some(&json!(true)), "{event}");
+    }
+}

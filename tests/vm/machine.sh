@@ -79,7 +79,7 @@ boot_machine() {
   timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \
     -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -nic none \
     -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
-    -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1 syscall.x32=y' \
+    -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \
     -drive "file=$base/disk.img,if=virtio,format=raw,snapshot=on" \
     -drive "file=$folder/job.img,if=virtio,format=raw,snapshot=on" \
     -serial "file:$folder/console.log" \

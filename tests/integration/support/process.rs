@@ -1,6 +1,7 @@
 //! A process of the test's own.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Child, Command};
 
 use super::eventually;
@@ -26,6 +27,12 @@ impl Process {
             fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
             Some(Self::start()).filter(|process| process.pid() == pid)
         })
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let stdin = self.0.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
     }
 
     /// Its pid.

@@ -79,14 +79,29 @@ impl Records {
         records
     }
 
+    /// A worker thread of the kernel's did it for a process's ring. Nothing tells which program that was, nor where to.
+    pub(crate) fn by_ring(&self) -> String {
+        let Self { pid, uid, key, .. } = self;
+        let id = self.id();
+        format!(
+            "type=URINGOP msg=audit({id}): uring_op=16 success=yes exit=0 items=0 ppid=1 pid={pid} uid={uid} gid={uid} \
+             euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} subj=unconfined key=\"{key}\"\n\
+             type=EOE msg=audit({id}): \n"
+        )
+    }
+
     /// The same happens again: another event.
     pub(crate) fn again(&self) -> Self {
         let Self { time, serial, .. } = Self::new(self.syscall);
         Self { time, serial, ..self.clone() }
     }
 
+    /// Of this process: if it runs, its program.
     pub(crate) fn pid(mut self, pid: u32) -> Self {
         self.pid = pid;
+        if let Ok(exe) = std::fs::read_link(format!("/proc/{pid}/exe")) {
+            self.exe = exe.to_str().unwrap().to_owned();
+        }
         self
     }
 
