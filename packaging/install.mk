@@ -45,7 +45,6 @@ install: generated
 	$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) systemd/opensnitch-audit.socket
 	$(INSTALL) -D -m 644 systemd/opensnitch-audit.sysusers $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system.d dbus/org.opensnitch.Audit.conf
-	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system-services dbus/org.opensnitch.Audit.service
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/interfaces dbus/org.opensnitch.Audit.xml
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/polkit-1/actions polkit/org.opensnitch.audit.policy
 	for page in $(GENERATED)/man/*.[1-8]; do \

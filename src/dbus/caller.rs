@@ -1,14 +1,14 @@
 //! Who calls, and what that one may see.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opensnitch_audit_client::GROUP;
 use tokio::task::spawn_blocking;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
-use zbus::names::OwnedUniqueName;
+use zbus::names::{OwnedUniqueName, UniqueName};
 
 use super::Error;
 use crate::process::Accounts;
@@ -32,7 +32,7 @@ pub(super) struct Callers {
     known: Mutex<Known>,
 }
 
-/// Credentials by unique name. They hold for good: the bus never gives a unique name twice.
+/// Credentials by unique name, as long as it is on the bus. They hold for good: the bus never gives a unique name twice.
 #[derive(Debug, Default)]
 struct Known {
     by_name: HashMap<OwnedUniqueName, Arc<Credentials>>,
@@ -75,7 +75,7 @@ impl Callers {
     pub(super) async fn enter(&self, connection: &Connection, header: &Header<'_>) -> Result<Caller, Error> {
         let unknown = || Error::AccessDenied("the bus does not tell who calls: call over the system bus".to_owned());
         let sender: OwnedUniqueName = header.sender().ok_or_else(unknown)?.to_owned().into();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).by_name.get(&sender).cloned();
+        let known = self.lock().by_name.get(&sender).cloned();
         let credentials = match known {
             Some(credentials) => credentials,
             None => self.ask(connection, sender).await.ok_or_else(unknown)?,
@@ -92,6 +92,19 @@ impl Callers {
         Ok(Caller { uid, is_member, _place: place })
     }
 
+    /// Whether this is known to be a connection of root's.
+    pub(super) fn is_root(&self, sender: &OwnedUniqueName) -> bool {
+        self.lock().by_name.get(sender).is_some_and(|credentials| credentials.uid == 0)
+    }
+
+    /// That connection is gone for good.
+    pub(super) fn forget(&self, name: &UniqueName<'_>) {
+        let mut known = self.lock();
+        if known.by_name.remove(name.as_str()).is_some() {
+            known.names.retain(|known| known != name);
+        }
+    }
+
     async fn group(&self) -> Option<u32> {
         if let Some(group) = self.accounts.peek_group(GROUP) {
             return group;
@@ -105,7 +118,7 @@ impl Callers {
         let told = bus.get_connection_credentials(sender.as_ref().into()).await.ok()?;
         let gids = told.unix_group_ids().cloned().unwrap_or_default();
         let credentials = Arc::new(Credentials { uid: told.unix_user_id()?, gids });
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         if known.by_name.insert(sender.clone(), credentials.clone()).is_none() {
             known.names.push_back(sender);
         }
@@ -114,5 +127,9 @@ impl Callers {
             known.by_name.remove(&oldest);
         }
         Some(credentials)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

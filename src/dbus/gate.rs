@@ -1,4 +1,4 @@
-//! Every call passes here before zbus reads its arguments.
+//! Every call of a method or a property passes here before zbus reads its arguments.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,13 +12,10 @@ use zbus::object_server::{DispatchResult, Interface, SignalEmitter};
 use zbus::{BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo};
 
 use super::Error;
+use super::front::{MAX_ARGUMENTS, is_cut};
 use crate::text::excerpt;
 
-/// What the arguments of a call may take, in bytes. The longest that mean anything are a query with two paths of 4 kB, each
-/// byte shown as four. Read by zbus, an array of short strings takes 20 times as much room as it does in its message.
-const MAX_ARGUMENTS: usize = 64 * 1024;
-
-/// An interface, but for this: arguments beyond [`MAX_ARGUMENTS`] are not read; setting a property says that it is
+/// An interface, but for this: a call whose arguments were cut off is refused; setting a property says that it is
 /// read-only, where zbus says that there is no such property; and a property's name that is none is repeated only in part.
 #[derive(Debug)]
 pub(super) struct Gate<I> {
@@ -42,7 +39,7 @@ impl<I> Gate<I> {
 ///
 /// # Errors
 /// Where zbus does not serve them.
-pub async fn guard_properties(server: &ObjectServer) -> zbus::Result<()> {
+pub(super) async fn guard_properties(server: &ObjectServer) -> zbus::Result<()> {
     server.remove::<Properties, _>(PATH).await?;
     server.at(PATH, Gate::new(Properties, &[])).await?;
     for (end, _) in PATH.match_indices('/') {
@@ -118,10 +115,9 @@ impl<I: Interface> Interface for Gate<I> {
         message: &'call Message,
         name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        let bytes = message.body().len();
-        if bytes > MAX_ARGUMENTS {
+        if is_cut(message) {
             let refused = Error::LimitsExceeded(format!(
-                "the arguments of {name} take {bytes} bytes, and at most {MAX_ARGUMENTS} are read: ask for less at a time"
+                "the arguments of {name} take more than the {MAX_ARGUMENTS} bytes that are read: ask for less at a time"
             ));
             return DispatchResult::new_async(connection, message, async move { Err::<(), _>(refused) });
         }

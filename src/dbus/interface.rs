@@ -12,12 +12,12 @@ use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, interface};
 
-use super::caller::{Caller, Callers};
+use super::caller::Caller;
 use super::{Error, State, connection, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
 use crate::socket::{SockDiag, Tuple};
-use crate::store::{Answer, Sight};
+use crate::store::{Answer, Sight, Statistics};
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
 const MAX_LISTS: usize = 2;
@@ -32,7 +32,6 @@ const MAX_REPLY: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Audit {
     state: Arc<State>,
-    callers: Callers,
     lists: Semaphore,
     look_ups: Semaphore,
     polkit: Polkit,
@@ -46,7 +45,6 @@ impl Audit {
     #[must_use]
     pub(super) fn new(state: Arc<State>) -> Self {
         Self {
-            callers: Callers::new(state.accounts.clone()),
             state,
             lists: Semaphore::new(MAX_LISTS),
             look_ups: Semaphore::new(MAX_LOOK_UPS),
@@ -144,7 +142,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Event, Error> {
-        let caller = self.callers.enter(connection, &header).await?;
+        let caller = self.state.callers.enter(connection, &header).await?;
         let mut answer = self.state.store.of_pid(pid, caller.sight(), self.state.now());
         if answer.is_none()
             && let Some(sight) = self.wider_sight(&caller, connection, &header).await?
@@ -166,7 +164,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<Event>, Error> {
-        let caller = self.callers.enter(connection, &header).await?;
+        let caller = self.state.callers.enter(connection, &header).await?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
         Ok(self.list(move |state, take| state.store.newest(sight, state.now(), take)).await?.0)
     }
@@ -178,7 +176,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Vec<Event>, u64), Error> {
-        let caller = self.callers.enter(connection, &header).await?;
+        let caller = self.state.callers.enter(connection, &header).await?;
         let query = query::query(query)?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
         self.list(move |state, take| state.store.find(&query, sight, take)).await
@@ -196,7 +194,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Event, Error> {
-        let caller = self.callers.enter(connection, &header).await?;
+        let caller = self.state.callers.enter(connection, &header).await?;
         let tuple = Tuple::parse(protocol, source, sport, destination, dport)
             .map_err(|error| Error::InvalidArgs(error.to_string()))?;
         let _permit = self.look_ups.acquire().await.map_err(|_| stopping())?;
@@ -224,7 +222,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let _caller = self.callers.enter(connection, &header).await?;
+        let _caller = self.state.callers.enter(connection, &header).await?;
         self.may_change_rules(connection, &header, Action::AddRules).await?;
         let added = self.change_rules(|state| {
             if !state.keeper.is_enabled()? {
@@ -246,7 +244,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<u32, Error> {
-        let _caller = self.callers.enter(connection, &header).await?;
+        let _caller = self.state.callers.enter(connection, &header).await?;
         self.may_change_rules(connection, &header, Action::DeleteRules).await?;
         let deleted = self.change_rules(|state| Ok(state.keeper.delete()?)).await?;
         info!(deleted, "audit rules were deleted by a call");
@@ -259,7 +257,7 @@ impl Audit {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<Finding>, Error> {
-        let caller = self.callers.enter(connection, &header).await?;
+        let caller = self.state.callers.enter(connection, &header).await?;
         let polkit = polkit::is_there(connection).await;
         let (uid, is_member) = (caller.uid, caller.is_member);
         let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
@@ -304,7 +302,20 @@ impl Audit {
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
-    async fn statistics(&self) -> BTreeMap<&'static str, u64> {
+    async fn statistics(
+        &self,
+        #[zbus(header)] header: Option<Header<'_>>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> BTreeMap<&'static str, u64> {
+        // Counters tell when others do something, and how much of it.
+        let caller = match &header {
+            Some(header) => self.state.callers.enter(connection, header).await.ok(),
+            None => None,
+        };
+        if caller.is_none_or(|caller| caller.sight() != Sight::All) {
+            let reconnects = self.state.store.statistics.reconnects.get();
+            return BTreeMap::from([(Statistics::RECONNECTS, reconnects)]);
+        }
         let kernel = self.blocking(State::kernel_status).await.ok().flatten();
         let mut all: BTreeMap<_, _> = self.state.store.counters().into_iter().collect();
         // The kernel's own are absent where it does not tell them.

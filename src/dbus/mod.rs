@@ -5,6 +5,7 @@
 mod caller;
 mod connection;
 mod error;
+mod front;
 mod gate;
 mod interface;
 mod query;
@@ -16,15 +17,29 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use error::Error;
-pub use gate::guard_properties;
+pub use front::answer_refused;
 pub use signals::Limits;
 pub use state::{Setup, State};
-pub use tasks::{Told, send_signals, tell_changes};
+pub use tasks::{Told, forget_departed, send_signals, tell_changes};
 
+use opensnitch_audit_client::PATH;
+use tokio::sync::mpsc::Receiver;
+use zbus::connection::Builder;
+use zbus::message::Message;
+use zbus::{Address, Connection};
+
+use front::Front;
 use interface::Audit;
 
-/// The interface that answers from this state.
-#[must_use]
-pub fn interface(state: Arc<State>) -> impl zbus::object_server::Interface {
-    gate::Gate::new(Audit::new(state), &Audit::PROPERTIES)
+/// Connects to the system bus and answers from this state there. Calls that are not let in come out of the receiver, for
+/// [`answer_refused`].
+///
+/// # Errors
+/// Where there is no bus.
+pub async fn connect(state: Arc<State>) -> zbus::Result<(Connection, Receiver<Message>)> {
+    let (front, refused) = Front::connect(&Address::system()?, state.clone()).await?;
+    let audit = gate::Gate::new(Audit::new(state), &Audit::PROPERTIES);
+    let connection = Builder::socket(front).serve_at(PATH, audit).build().await?;
+    gate::guard_properties(connection.object_server()).await?;
+    Ok((connection, refused))
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use event_listener::Event as Notifier;
 
 use super::Limits;
+use super::caller::Callers;
 use crate::process::Accounts;
 use crate::queue::Queue;
 use crate::rules::{Keeper, Status as KernelStatus};
@@ -54,6 +55,7 @@ pub struct State {
     pub seen: Arc<Queue<Row>>,
     /// Notified when our rules may have changed.
     pub rules_changed: Notifier,
+    pub(super) callers: Callers,
     setup: Mutex<Setup>,
     kernel: Mutex<Kernel>,
     started: Instant,
@@ -80,6 +82,7 @@ impl State {
         setup: Setup,
     ) -> Self {
         Self {
+            callers: Callers::new(accounts.clone()),
             store,
             source,
             keeper,

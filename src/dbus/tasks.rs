@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use audit_records::EventType;
 use event_listener::listener;
+use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use opensnitch_audit_client::INTERFACE;
 use tokio::time::sleep;
 use tracing::warn;
-use zbus::Variant;
 use zbus::fdo::Properties;
-use zbus::names::InterfaceName;
+use zbus::message::Type;
+use zbus::names::{BusName, InterfaceName};
 use zbus::object_server::SignalEmitter;
+use zbus::{Connection, MatchRule, MessageStream, Variant};
 
 use super::interface::Audit;
 use super::signals::{Outgoing, Signals};
@@ -65,6 +67,37 @@ async fn send(state: &Arc<State>, emitter: &SignalEmitter<'static>, signal: Outg
         }
         Outgoing::EventsLost(count) => Audit::events_lost(emitter, count).await,
     }
+}
+
+/// Forgets whoever leaves the bus, as long as the future it returns is polled. There is no moment at which somebody can leave
+/// unseen once it has returned.
+///
+/// # Errors
+/// Where the bus does not tell.
+pub async fn forget_departed(
+    state: Arc<State>,
+    connection: &Connection,
+) -> zbus::Result<impl Future<Output = ()> + Send + use<>> {
+    let rule = MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender("org.freedesktop.DBus")
+        .interface("org.freedesktop.DBus")
+        .member("NameOwnerChanged")
+        // The new owner: there is none.
+        .arg(2, "")
+        .build()?;
+    let mut departures = MessageStream::for_match_rule(rule, connection, None).await?;
+    Ok(async move {
+        while let Some(departure) = departures.next().await {
+            let Ok(departure) = departure else { continue };
+            let body = departure.body();
+            if let Ok((name, _, _)) = body.deserialize::<(BusName<'_>, &str, &str)>()
+                && let BusName::Unique(name) = name
+            {
+                state.callers.forget(&name);
+            }
+        }
+    })
 }
 
 /// What the properties that change say.

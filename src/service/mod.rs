@@ -25,11 +25,13 @@ use event_listener::Event as Notifier;
 use opensnitch_audit_client::{NAME, PATH};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 use zbus::Connection;
 use zbus::fdo::RequestNameFlags;
+use zbus::message::Message;
 use zbus::object_server::SignalEmitter;
 
 use self::journal::Journal;
@@ -92,12 +94,11 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         seen,
         setup(&config),
     ));
-    let connection = zbus::connection::Builder::system().serve_at(PATH, dbus::interface(state.clone())).build().await?;
-    dbus::guard_properties(connection.object_server()).await?;
+    let (connection, refused) = dbus::connect(state.clone()).await?;
     connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
     info!("{NAME} {} is on the bus", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
-    let mut service = Service::start(path, config, state, &connection).await?;
+    let mut service = Service::start(path, config, state, &connection, refused).await?;
     tokio::pin!(shutdown);
     let result = loop {
         tokio::select! {
@@ -134,6 +135,7 @@ impl Service {
         config: Config,
         state: Arc<State>,
         connection: &Connection,
+        refused: Receiver<Message>,
     ) -> Result<Self, Error> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let journal = Arc::new(Journal::new(config.journal));
@@ -165,7 +167,10 @@ impl Service {
             move || [reader.load(Ordering::Relaxed), visitor.heartbeat(), signals.load(Ordering::Relaxed)]
         };
         let tell = |told: dbus::Told| notify(&[NotifyState::Status(&status(told))]);
+        let departed = dbus::forget_departed(state.clone(), connection).await?;
         let tasks = vec![
+            tokio::spawn(departed),
+            tokio::spawn(dbus::answer_refused(connection.clone(), refused)),
             tokio::spawn(dbus::send_signals(state.clone(), emitter.clone(), signals)),
             tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),
             tokio::spawn(tasks::verify_rules(state.clone(), sink.rules_touched.clone())),

@@ -34,6 +34,9 @@ macro_rules! counters {
             /// The names in the contract.
             pub const NAMES: &[&str] = &[$($name),*];
 
+            /// The one that tells nothing of what users do.
+            pub const RECONNECTS: &str = "Reconnects";
+
             /// Each name with its value.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($name, self.$field.get())),*].into_iter()
@@ -73,6 +76,8 @@ counters! {
     events_recalled: "EventsRecalled",
     /// Looks at `/proc` that were not taken: too many were waiting, or one hung.
     visits_lost: "VisitsLost",
+    /// Calls that were not answered as asked: too many at a time, or too long.
+    calls_refused: "CallsRefused",
     /// `EventSeen` signals.
     signals_sent: "SignalsSent",
     /// Events that were merged into the signal of another one.

@@ -124,9 +124,9 @@ fn a_name_is_the_same_in_every_shipped_file() {
     assert_eq!(values(&policy, "send_interface"), set(&[]));
     assert_eq!(values(&policy, "group"), set(&[GROUP]));
 
-    let activation = shipped("dbus/org.opensnitch.Audit.service");
-    assert_eq!(values(&activation, "Name"), set(&[NAME]));
-    assert_eq!(values(&activation, "SystemdService"), set(&[unit]));
+    // Nothing starts the service but an administrator and the boot: a call must not bring rules back.
+    let install = shipped("packaging/install.mk");
+    assert!(!install.lines().any(|line| line.contains("INSTALL") && line.contains("system-services")), "{install}");
     assert_eq!(values(&shipped(&format!("systemd/{unit}")), "BusName"), set(&[NAME]));
 
     let xml = shipped("dbus/org.opensnitch.Audit.xml");

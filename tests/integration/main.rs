@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod attacks;
 mod auditctl;
 mod bounds;
 mod connections;

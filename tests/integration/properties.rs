@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CallError, Client, Listener, User, World, eventually};
+use crate::support::{CallError, Client, Listener, Records, User, World, eventually};
 
 const SERVICE: &str = "org.opensnitch.Audit";
 const OBJECT: &str = "/org/opensnitch/Audit";
@@ -44,6 +44,21 @@ fn no_property_can_be_set() {
                 assert_eq!(name, "org.freedesktop.DBus.Error.UnknownProperty", "{message}");
                 assert!(message.contains("RulesLoaded") && message.len() < 400, "{message}");
             }
+        }
+    }
+}
+
+#[test]
+fn what_others_do_cannot_be_told_from_counters() {
+    let Some(mut world) = World::start("") else { return };
+    world.auditd.send(Records::connect(1).text());
+    world.root().wait_for_counter("EventsMatched", 1);
+    for (user, sees_all) in [(User::Root, true), (User::Member, true), (User::Alice, false)] {
+        let client = world.client(user);
+        let all = client.run(&["call", SERVICE, OBJECT, PROPERTIES, "GetAll", "s", SERVICE]).unwrap();
+        for counters in [&client.property("Statistics"), &all["data"][0]["Statistics"]["data"]] {
+            assert_eq!(counters["Reconnects"], 0, "{user:?}: {counters}");
+            assert_eq!(counters.as_object().unwrap().len() > 1, sees_all, "{user:?}: {counters}");
         }
     }
 }

@@ -1,16 +1,36 @@
 //! A system bus of the test's own.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::thread;
 
 use tempfile::TempDir;
 
-use super::{Client, Namespace, POLKIT_BUS_POLICY, User};
+use super::{Client, Namespace, POLKIT_BUS_POLICY, User, available};
 
-/// A real `dbus-daemon` with our policy, and a folder that every user can look into.
+/// The programs that are a bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Daemon,
+    Broker,
+}
+
+impl Kind {
+    /// Those that are here; both where both must be.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let is_here = |kind: &Self| match kind {
+            Self::Daemon => available(&[]),
+            Self::Broker => available(&["dbus-broker-launch", "systemd-socket-activate"]),
+        };
+        [Self::Daemon, Self::Broker].into_iter().filter(is_here)
+    }
+}
+
+/// A real bus with our policy, and a folder that every user can look into.
 pub(crate) struct PrivateBus {
     daemon: Child,
     folder: TempDir,
@@ -27,16 +47,21 @@ const CONFIG: &str = r#"<busconfig><type>system</type><listen>unix:path=DIR/bus<
 impl PrivateBus {
     /// A bus with our policy.
     pub(crate) fn start() -> Self {
-        Self::new(&[])
+        Self::new(&[], Kind::Daemon)
+    }
+
+    /// The same, of this kind.
+    pub(crate) fn of(kind: Kind) -> Self {
+        Self::new(&[], kind)
     }
 
     /// A bus with our policy and polkit's, on which calls that change the kernel's rules may be allowed: so whatever runs
     /// there has no power over those of the machine.
     pub(crate) fn with_polkit() -> Self {
-        Self::new(&[POLKIT_BUS_POLICY])
+        Self::new(&[POLKIT_BUS_POLICY], Kind::Daemon)
     }
 
-    fn new(policies: &[&str]) -> Self {
+    fn new(policies: &[&str], kind: Kind) -> Self {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let conf = folder.path().join("conf");
@@ -50,7 +75,11 @@ impl PrivateBus {
 
         let namespace = Namespace::new(folder.path());
         let namespace = if policies.is_empty() { namespace } else { namespace.powerless() };
-        Self { daemon: start_daemon(&namespace, &config), folder, namespace }
+        let daemon = match kind {
+            Kind::Daemon => daemon(&namespace, &config),
+            Kind::Broker => broker(&namespace, folder.path(), &config),
+        };
+        Self { daemon, folder, namespace }
     }
 
     /// What `DBUS_SYSTEM_BUS_ADDRESS` is for its clients.
@@ -83,7 +112,7 @@ impl PrivateBus {
     pub(crate) fn restart(&mut self) {
         self.kill();
         fs::remove_file(self.folder.path().join("bus")).unwrap();
-        self.daemon = start_daemon(&self.namespace, &self.folder.path().join("bus.conf"));
+        self.daemon = daemon(&self.namespace, &self.folder.path().join("bus.conf"));
     }
 
     /// Somebody who calls over this bus.
@@ -93,7 +122,7 @@ impl PrivateBus {
 }
 
 /// Starts a bus, and waits until it listens.
-fn start_daemon(namespace: &Namespace, config: &Path) -> Child {
+fn daemon(namespace: &Namespace, config: &Path) -> Child {
     let mut daemon = namespace
         .command("dbus-daemon")
         .arg(format!("--config-file={}", config.display()))
@@ -107,6 +136,33 @@ fn start_daemon(namespace: &Namespace, config: &Path) -> Child {
     BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("unix:path="), "dbus-daemon did not start");
     daemon
+}
+
+/// A dbus-broker, which wants its socket passed in, and a journal to write to: so there is one, in a `/run` of its own.
+fn broker(namespace: &Namespace, folder: &Path, config: &Path) -> Child {
+    let run = folder.join("run");
+    let journal = run.join("systemd/journal");
+    fs::create_dir_all(&journal).unwrap();
+    let journal = UnixDatagram::bind(journal.join("socket")).unwrap();
+    thread::spawn(move || while journal.recv(&mut [0; 64 * 1024]).is_ok() {});
+    let address = format!("{}/bus", folder.display());
+    let mut broker = namespace
+        .clone()
+        .with(&run, "/run")
+        .command("systemd-socket-activate")
+        .args(["-l", &address, "-E", &format!("DBUS_SYSTEM_BUS_ADDRESS=unix:path={address}")])
+        .args(["dbus-broker-launch", "--scope", "system", "--config-file"])
+        .arg(config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(broker.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("Listening on"), "dbus-broker did not start: {line}");
+    thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+    fs::set_permissions(&address, fs::Permissions::from_mode(0o666)).unwrap();
+    broker
 }
 
 impl Drop for PrivateBus {

@@ -195,6 +195,13 @@ impl Client {
         self.run(&call).ok()?["data"][0].as_u64()?.try_into().ok()
     }
 
+    /// The unique name of the service.
+    pub(crate) fn owner_name(&self) -> String {
+        let bus = "org.freedesktop.DBus";
+        let call = ["call", bus, "/org/freedesktop/DBus", bus, "GetNameOwner", "s", SERVICE];
+        self.run(&call).unwrap()["data"][0].as_str().unwrap().to_owned()
+    }
+
     /// What the service says of itself.
     pub(crate) fn introspect(&self) -> String {
         let call = ["call", SERVICE, OBJECT, "org.freedesktop.DBus.Introspectable", "Introspect"];

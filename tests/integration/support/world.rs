@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::{Client, Daemon, FakeAuditd, Namespace, PrivateBus, User, available};
+use super::{Client, Daemon, FakeAuditd, Kind, Namespace, PrivateBus, User, available};
 
 /// auditd's socket, our service connected to it, and a bus. Dropped in this order.
 pub(crate) struct World {
@@ -26,6 +26,11 @@ impl World {
         let mut bus = PrivateBus::start();
         bus.set_namespace(more);
         Some(Self::on(bus, config))
+    }
+
+    /// The same on a bus of this kind.
+    pub(crate) fn start_on(kind: Kind, config: &str) -> Self {
+        Self::on(PrivateBus::of(kind), config)
     }
 
     /// The same on this bus.

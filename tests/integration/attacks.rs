@@ -1,0 +1,175 @@
+//! What an ordinary user can do to the service over the bus, on both kinds of it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use zbus::Variant;
+use zbus::message::Message;
+
+use crate::support::{Kind, Raw, Records, User, World, eventually, memory, raw_call};
+
+const SERVICE: &str = "org.opensnitch.Audit";
+const OBJECT: &str = "/org/opensnitch/Audit";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// What the service may take at the most under any of these, resident, in bytes.
+const MAX_PEAK: u64 = 64 * 1024 * 1024;
+
+/// Root is answered, and an event comes through.
+#[track_caller]
+fn serves(world: &mut World) {
+    let connect = Records::connect(443);
+    world.auditd.send(connect.text());
+    assert_eq!(world.root().wait_for_event_of(connect.pid)["DstPort"], 443);
+}
+
+fn peak(world: &World) -> u64 {
+    memory(world.daemon.pid(), "VmHWM")
+}
+
+fn threads(world: &World) -> usize {
+    fs::read_dir(format!("/proc/{}/task", world.daemon.pid())).unwrap().count()
+}
+
+fn descriptors(world: &World) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", world.daemon.pid())).unwrap().count()
+}
+
+#[test]
+fn what_is_too_long_is_never_in_memory() {
+    for kind in Kind::all() {
+        let mut world = World::start_on(kind, "");
+        serves(&mut world);
+        let long = "x".repeat(20_000_000);
+        let owner = world.root().owner_name();
+        let signal = Message::signal("/x", "org.example.Signal", "Signal").destination(&*owner);
+        let messages = [
+            raw_call(OBJECT, SERVICE, "FindEvents", 0, &HashMap::from([("ProcPath", Variant::from(&*long))])),
+            raw_call(OBJECT, "org.freedesktop.DBus.Peer", "Ping", 0, &long),
+            raw_call(OBJECT, PROPERTIES, "GetAll", 0, &long),
+            raw_call(&format!("/{long}"), SERVICE, "GetEvents", 0, &()),
+            signal.build(&long).unwrap(),
+        ];
+        for _ in 0..4 {
+            let mut alice = Raw::connect(&world.bus, User::Alice);
+            for message in &messages {
+                alice.send(message);
+            }
+        }
+        serves(&mut world);
+        // dbus-broker cuts off who sends such messages.
+        if kind == Kind::Daemon {
+            eventually("four paths that are too long", || (world.root().counter("CallsRefused") >= 4).then_some(()));
+        }
+        let peak = peak(&world);
+        assert!(peak < MAX_PEAK, "{kind:?}: {peak} bytes");
+    }
+}
+
+#[test]
+fn no_descriptor_of_a_caller_stays() {
+    for kind in Kind::all() {
+        let mut world = World::start_on(kind, "");
+        serves(&mut world);
+        let before = descriptors(&world);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let alice = User::Alice.connect(&world.bus);
+        runtime.block_on(async {
+            let alice = zbus::connection::Builder::unix_stream(alice).user_id(User::Alice.uid()).build().await.unwrap();
+            let file = fs::File::open("/dev/null").unwrap();
+            for _ in 0..50 {
+                let files: Vec<zbus::OwnedFd> =
+                    (0..10).map(|_| OwnedFd::from(file.try_clone().unwrap()).into()).collect();
+                let call = Message::method_call(OBJECT, "GetEvents").destination(SERVICE).interface(SERVICE);
+                let call = call.build(&files).unwrap();
+                if alice.send(&call).await.is_err() {
+                    break;
+                }
+            }
+            let name = alice.unique_name().unwrap().to_string();
+            assert!(!name.is_empty());
+            // Descriptors that the service would get now are there before this is answered.
+            let _ = zbus::fdo::PeerProxy::builder(&alice)
+                .destination(SERVICE)
+                .path(OBJECT)
+                .build()
+                .await
+                .unwrap()
+                .ping()
+                .await;
+            assert!(descriptors(&world) <= before + 1, "{kind:?}: {} and {before}", descriptors(&world));
+        });
+        serves(&mut world);
+    }
+}
+
+#[test]
+fn a_flood_of_calls_grows_neither_memory_nor_threads() {
+    for kind in Kind::all() {
+        let mut world = World::start_on(kind, "");
+        serves(&mut world);
+        let calls: [(&str, &str, u8); 6] = [
+            ("org.freedesktop.DBus.Peer", "Ping", 0),
+            ("org.freedesktop.DBus.Introspectable", "Introspect", 0),
+            (SERVICE, "NoSuchMethod", 0),
+            (PROPERTIES, "GetAll", 0),
+            (SERVICE, "GetEvents", 1),
+            (SERVICE, "Diagnose", 1),
+        ];
+        let padding = "x".repeat(50_000);
+        let mut crowd: Vec<Raw> = (0..16).map(|_| Raw::connect(&world.bus, User::Alice)).collect();
+        for round in 0..4 {
+            for raw in &mut crowd {
+                for (interface, method, flags) in calls {
+                    for _ in 0..5 {
+                        raw.send(&raw_call(OBJECT, interface, method, flags, &padding));
+                        raw.send(&raw_call(OBJECT, interface, method, flags, &()));
+                    }
+                }
+            }
+            if round == 2 {
+                serves(&mut world);
+            }
+        }
+        serves(&mut world);
+        let (peak, threads) = (peak(&world), threads(&world));
+        assert!(peak < MAX_PEAK && threads < 80, "{kind:?}: {peak} bytes, {threads} threads");
+    }
+}
+
+#[test]
+fn a_call_that_wants_no_answer_is_done_and_gets_none() {
+    for kind in Kind::all() {
+        let world = World::start_on(kind, "");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let alice = User::Alice.connect(&world.bus);
+        runtime.block_on(async {
+            use futures_util::StreamExt;
+            let alice = zbus::connection::Builder::unix_stream(alice).user_id(User::Alice.uid()).build().await.unwrap();
+            let mut heard = zbus::MessageStream::from(&alice);
+            // More than there are places: each gives its own back.
+            for _ in 0..10 {
+                for _ in 0..15 {
+                    alice.send(&raw_call(OBJECT, SERVICE, "GetEventByPid", 1, &1_u32)).await.unwrap();
+                }
+                // Asked until there is a place again, and nothing else is answered.
+                loop {
+                    let last = raw_call(OBJECT, PROPERTIES, "Get", 0, &(SERVICE, "Version"));
+                    let serial = last.primary_header().serial_num();
+                    alice.send(&last).await.unwrap();
+                    let answer = loop {
+                        let message = heard.next().await.unwrap().unwrap();
+                        if message.header().reply_serial().is_some() {
+                            break message;
+                        }
+                    };
+                    assert_eq!(answer.header().reply_serial(), Some(serial), "{answer:?}");
+                    if answer.message_type() == zbus::message::Type::MethodReturn {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+}
