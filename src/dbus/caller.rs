@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opensnitch_audit_client::GROUP;
+use serde::Deserialize;
 use tokio::task::spawn_blocking;
-use zbus::Connection;
-use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::{OwnedUniqueName, UniqueName};
+use zbus::{Connection, DeserializeDict, Type};
 
 use super::Error;
 use crate::process::Accounts;
@@ -45,6 +45,23 @@ struct Credentials {
     uid: u32,
     gids: Vec<u32>,
 }
+
+/// What is read of the bus's answer. zbus's own type wants the descriptor too, and we take none.
+#[derive(Debug, DeserializeDict, Type)]
+#[zbus(signature = "a{sv}")]
+struct Told {
+    #[zbus(rename = "UnixUserID")]
+    uid: Option<u32>,
+    #[zbus(rename = "UnixGroupIDs")]
+    gids: Option<Vec<u32>>,
+    #[zbus(rename = "ProcessFD")]
+    _process: Option<ClosedFd>,
+}
+
+/// Where a descriptor was among those of its message.
+#[derive(Debug, Deserialize, Type)]
+#[zbus(signature = "h")]
+struct ClosedFd(#[expect(dead_code, reason = "it has to be read to get past it")] u32);
 
 /// An identified caller, and its place among the calls under way.
 #[derive(Debug)]
@@ -114,10 +131,11 @@ impl Callers {
     }
 
     async fn ask(&self, connection: &Connection, sender: OwnedUniqueName) -> Option<Arc<Credentials>> {
-        let bus = DBusProxy::new(connection).await.ok()?;
-        let told = bus.get_connection_credentials(sender.as_ref().into()).await.ok()?;
-        let gids = told.unix_group_ids().cloned().unwrap_or_default();
-        let credentials = Arc::new(Credentials { uid: told.unix_user_id()?, gids });
+        let bus = Some("org.freedesktop.DBus");
+        let path = "/org/freedesktop/DBus";
+        let told = connection.call_method(bus, path, bus, "GetConnectionCredentials", &sender).await.ok()?;
+        let told: Told = told.body().deserialize().ok()?;
+        let credentials = Arc::new(Credentials { uid: told.uid?, gids: told.gids.unwrap_or_default() });
         let mut known = self.lock();
         if known.by_name.insert(sender.clone(), credentials.clone()).is_none() {
             known.names.push_back(sender);

@@ -68,7 +68,7 @@ fn what_is_too_long_is_never_in_memory() {
 }
 
 #[test]
-fn no_descriptor_of_a_caller_stays() {
+fn no_descriptor_of_a_caller_is_ever_taken() {
     for kind in Kind::all() {
         let mut world = World::start_on(kind, "");
         serves(&mut world);
@@ -78,29 +78,36 @@ fn no_descriptor_of_a_caller_stays() {
         runtime.block_on(async {
             let alice = zbus::connection::Builder::unix_stream(alice).user_id(User::Alice.uid()).build().await.unwrap();
             let file = fs::File::open("/dev/null").unwrap();
-            for _ in 0..50 {
-                let files: Vec<zbus::OwnedFd> =
-                    (0..10).map(|_| OwnedFd::from(file.try_clone().unwrap()).into()).collect();
-                let call = Message::method_call(OBJECT, "GetEvents").destination(SERVICE).interface(SERVICE);
-                let call = call.build(&files).unwrap();
-                if alice.send(&call).await.is_err() {
-                    break;
-                }
+            let file = || zbus::OwnedFd::from(OwnedFd::from(file.try_clone().unwrap()));
+            let mut most = 0;
+            for round in 0..5000 {
+                let method = if round % 2 == 0 { "GetEventByPid" } else { "NoSuchMethod" };
+                let call = Message::method_call(OBJECT, method).destination(SERVICE).interface(SERVICE);
+                let files: Vec<zbus::OwnedFd> = (0..16).map(|_| file()).collect();
+                alice.send(&call.build(&files).unwrap()).await.unwrap();
+                most = most.max(descriptors(&world));
             }
-            let name = alice.unique_name().unwrap().to_string();
-            assert!(!name.is_empty());
-            // Descriptors that the service would get now are there before this is answered.
-            let _ = zbus::fdo::PeerProxy::builder(&alice)
-                .destination(SERVICE)
-                .path(OBJECT)
-                .build()
-                .await
-                .unwrap()
-                .ping()
-                .await;
-            assert!(descriptors(&world) <= before + 1, "{kind:?}: {} and {before}", descriptors(&world));
+            // One that is read as far as its descriptor. Each call still gets its own answer.
+            for (query, expected) in
+                [(Some(("Pid", Variant::Fd(zbus::Fd::from(OwnedFd::from(file()))))), "escriptor"), (None, "")]
+            {
+                let query: HashMap<_, _> = query.into_iter().collect();
+                let answer = loop {
+                    let answer =
+                        alice.call_method(Some(SERVICE), OBJECT, Some(SERVICE), "FindEvents", &(&query,)).await;
+                    let answer = answer.err().map(|error| error.to_string()).unwrap_or_default();
+                    // The flood is still being answered.
+                    if !answer.contains("LimitsExceeded") {
+                        break answer;
+                    }
+                };
+                assert!(answer.contains(expected), "{kind:?}: {answer}");
+                assert_eq!(answer.is_empty(), expected.is_empty(), "{kind:?}: {answer}");
+            }
+            assert!(most <= before + 1, "{kind:?}: {most} and {before}");
         });
         serves(&mut world);
+        assert_eq!(descriptors(&world), before, "{kind:?}");
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! - A body longer than [`MAX_ARGUMENTS`] is **cut off**: the message comes without it, and [`is_cut`] tells.
 //! - A message whose header is longer than [`MAX_HEADER`] is thrown away: no name or path that means anything here is as long.
+//!   So is one whose header is not written as the specification has it.
+//! - A message that came with file descriptors comes as one without: see [`without_descriptors`].
 //! - A call that wants no reply comes as one that does, and with a mark: see [`wants_reply`].
 
 use std::mem;
@@ -18,6 +20,9 @@ const MAX_HEADER: usize = 2 * 1024;
 
 /// The part of a header that has the same length in all messages; the array of fields follows.
 const FIXED: usize = 16;
+
+/// The field that says how many file descriptors come with a message.
+const UNIX_FDS: u8 = 9;
 
 /// The mark: a flag that the specification does not define, and asks to ignore.
 const NO_REPLY: u8 = 0x80;
@@ -61,8 +66,8 @@ impl Cut {
     pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some(&first) = bytes.first() {
             self.state = match mem::take(&mut self.state) {
-                // The answers to the authentication are lines in capitals: OK, DATA, REJECTED, ERROR. A message begins with
-                // the letter of its byte order.
+                // The answers to the authentication are lines in capitals: OK, DATA, REJECTED, ERROR, AGREE_UNIX_FD. A
+                // message begins with the letter of its byte order.
                 State::Line if matches!(first, b'l' | b'B') => State::Header(Vec::new()),
                 State::Line | State::InLine => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -99,6 +104,10 @@ impl Cut {
         if (head.len() as u64) < length {
             return State::Header(head);
         }
+        if without_descriptors(&mut head, FIXED + fields as usize).is_none() {
+            self.thrown_away += 1;
+            return next(body.into(), State::Tail);
+        }
         let is_cut = body as usize > MAX_ARGUMENTS;
         if let [_, kind, flags, _, length @ ..] = head.as_mut_slice() {
             let wants_none = *flags & Flags::NO_REPLY_EXPECTED.bits() != 0;
@@ -117,11 +126,36 @@ impl Cut {
 
 /// The lengths of the fields and of the body; `None` where the header is not there as far as that.
 fn lengths(head: &[u8]) -> Option<(u32, u32)> {
-    let number = |at: usize| -> Option<u32> {
-        let bytes: [u8; 4] = head.get(at..at + 4)?.try_into().ok()?;
-        Some(if head.first() == Some(&b'B') { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    };
-    Some((number(12)?, number(4)?))
+    Some((number(head, 12)?, number(head, 4)?))
+}
+
+fn number(head: &[u8], at: usize) -> Option<u32> {
+    let bytes: [u8; 4] = head.get(at..at + 4)?.try_into().ok()?;
+    Some(if head.first() == Some(&b'B') { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+}
+
+/// Makes a header, whose fields end there, say that no file descriptor comes with its message; zbus refuses to go on where
+/// there are fewer than it says. `None` where the fields are not of the types that the specification has.
+fn without_descriptors(head: &mut [u8], end: usize) -> Option<()> {
+    let mut at = FIXED;
+    while at < end {
+        // A field is a byte that says which, and a variant: a signature, here of one letter, and a value.
+        at = at.next_multiple_of(8);
+        let [code, 1, kind, 0] = *head.get(at..at + 4)? else { return None };
+        at += 4;
+        at += match kind {
+            b'u' => {
+                if code == UNIX_FDS {
+                    head.get_mut(at..at + 4)?.fill(0);
+                }
+                4
+            }
+            b's' | b'o' => 4 + usize::try_from(number(head, at)?).ok().filter(|length| *length < end)? + 1,
+            b'g' => 1 + usize::from(*head.get(at)?) + 1,
+            _ => return None,
+        };
+    }
+    (at == end).then_some(())
 }
 
 /// The state with so many bytes to come, or that in which the next message begins.

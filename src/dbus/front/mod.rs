@@ -1,8 +1,12 @@
 //! What stands between the bus and zbus: it sees every message before zbus has read it, and every answer that leaves.
 //!
 //! zbus takes whatever the bus delivers and makes a task of every call. Here is decided what of it there is to take: no
-//! file descriptors, which are not negotiated; no message that is too long ([`cut`]); no signal but the bus's own; and only
-//! so many calls at a time ([`calls`]).
+//! file descriptor; no message that is too long ([`cut`]); no signal but the bus's own; and only so many calls at a time
+//! ([`calls`]).
+//!
+//! **No descriptor is ever taken.** We agree to get them, since dbus-broker hangs up on who does not and asks for a caller's
+//! credentials. But bytes are read with `read`, and the kernel itself closes what comes beside them: none of them is ever
+//! ours, so none can be too many, nor be given to a wrong message.
 
 mod calls;
 mod cut;
@@ -13,6 +17,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream as StdStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use opensnitch_audit_client::PATH;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -27,6 +32,7 @@ use zbus::{Address, Connection, DBusError};
 use self::calls::{Calls, MAX_OF_CONNECTION};
 use self::cut::{Cut, wants_reply};
 use super::{Error, State};
+use crate::text::{MAX_EXCERPT, excerpt};
 
 pub(super) use self::cut::{MAX_ARGUMENTS, is_cut};
 
@@ -80,12 +86,15 @@ pub async fn answer_refused(connection: Connection, mut refused: mpsc::Receiver<
     }
 }
 
-/// The error that tells a caller so.
-fn refusal(call: &Header<'_>) -> zbus::Result<Message> {
-    let error = Error::LimitsExceeded(format!(
-        "too many calls are being answered, at most {MAX_OF_CONNECTION} of one connection: call again when one was"
-    ));
-    error.create_reply(call)
+/// The error for a call of something that cannot be here: no name here is that long. zbus would repeat all of it.
+fn too_long_a_name(call: &Header<'_>) -> Option<Error> {
+    let names = [
+        call.path().map(|path| path.as_str()),
+        call.interface().map(|interface| interface.as_str()),
+        call.member().map(|member| member.as_str()),
+    ];
+    let long = names.into_iter().flatten().find(|name| name.len() > MAX_EXCERPT)?;
+    Some(Error::InvalidArgs(format!("there is no object, interface or method {}: introspect {PATH}", excerpt(long))))
 }
 
 impl Socket for Front {
@@ -159,15 +168,23 @@ impl Incoming {
         let serial = message.primary_header().serial_num().get();
         let is_root = self.state.callers.is_root(&sender);
         let wants_reply = wants_reply(message);
-        let is_admitted = lock(&self.calls).admit(&sender, serial, message.body().len(), wants_reply, is_root);
-        if !is_admitted {
-            self.state.store.statistics.calls_refused.add(1);
-            if wants_reply {
-                // There may be no room for it: then there is no answer.
-                let _ = refusal(&header).map(|error| self.refused.try_send(error));
-            }
+        let refused = too_long_a_name(&header).or_else(|| {
+            let is_admitted = lock(&self.calls).admit(&sender, serial, message.body().len(), wants_reply, is_root);
+            let refused = || {
+                Error::LimitsExceeded(format!(
+                    "too many calls are being answered, at most {MAX_OF_CONNECTION} of one connection: call again when one \
+                     was"
+                ))
+            };
+            (!is_admitted).then(refused)
+        });
+        let Some(refused) = refused else { return true };
+        self.state.store.statistics.calls_refused.add(1);
+        if wants_reply {
+            // There may be no room for it: then there is no answer.
+            let _ = refused.create_reply(&header).map(|error| self.refused.try_send(error));
         }
-        is_admitted
+        false
     }
 }
 
@@ -190,6 +207,10 @@ impl ReadHalf for Incoming {
 
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         self.bytes.recvmsg(buffer).await
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
     }
 }
 
