@@ -335,10 +335,14 @@ fn a_call_of_megabytes_is_refused_in_few_words() {
             asks.of_setting(path, &long[..50_000], Variant::from(1_u32)).await,
             asks.of_setting(path, "Version", many()).await,
             asks.of_setting("/", "Version", many()).await,
+            asks.refusal(&format!("/{}", &long[..1_800]), ours, "Diagnose", &()).await,
+            asks.refusal(path, &format!("x.{}", &long[..200]), "Diagnose", &()).await,
+            asks.refusal(path, ours, &long[..200], &()).await,
         ]
     });
     for (case, error) in answers.iter().enumerate() {
-        assert!(error.len() < 1024, "case {case}: {} bytes", error.len());
+        let repeated = error.matches('x').count();
+        assert!(error.len() < 1024 && repeated < 110, "case {case}: {} bytes: {error:.300}", error.len());
     }
     let peak = peak(world.daemon.pid());
     assert!(peak < MAX_RESIDENT, "{peak} bytes");

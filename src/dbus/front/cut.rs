@@ -175,6 +175,9 @@ fn split_off<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     /// A message as it stands on the bus.
@@ -220,6 +223,29 @@ mod tests {
             let stream = message("/a", "", flags);
             assert_eq!(stream[2], flags);
             assert_eq!(cut_in_pieces(&stream, 16).0[2], expected, "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_message_with_descriptors_comes_as_one_without() {
+        let file = || zbus::OwnedFd::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+        let call = Message::method_call("/a", "Method").interface("org.example.Interface");
+        let call = call.build(&vec![file(), file(), file()]).unwrap();
+        let bytes = call.data().to_vec();
+        let field = [UNIX_FDS, 1, b'u', 0, 3, 0, 0, 0];
+        let at = bytes.windows(8).position(|window| window == field).unwrap();
+        for piece in [1, 16, usize::MAX] {
+            let (out, thrown_away) = cut_in_pieces(&bytes, piece);
+            let differ: Vec<_> = (0..bytes.len()).filter(|at| out[*at] != bytes[*at]).collect();
+            assert_eq!((out.len(), thrown_away, out[at + 4]), (bytes.len(), 0, 0));
+            assert_eq!(differ, [at + 4]);
+        }
+        // A field that is not as the specification has it may hide one that is: the message never passes, and the next does.
+        let short = message("/a", "text", 0);
+        for (offset, byte) in [(1, 2), (2, b'v'), (2, b's'), (3, b'u')] {
+            let mut odd = bytes.clone();
+            odd[at + offset] = byte;
+            assert_eq!(cut_in_pieces(&[&*odd, &short].concat(), usize::MAX), (short.clone(), 1), "{offset} {byte}");
         }
     }
 
