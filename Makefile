@@ -41,6 +41,8 @@ bench:
 	cargo bench --locked -p audit-records --bench stream
 	cargo bench --locked --bench store
 	cargo bench --locked --bench service
+	cargo bench --locked --bench daemon
+	cargo bench --locked --bench growth
 
 bench-rules:
 	scripts/setup run

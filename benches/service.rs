@@ -3,34 +3,22 @@
 //!
 //! Needs root and dbus-daemon. The ratios are what to trust: all calls of one table are made in turn.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a program for people"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
 
 mod support;
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use opensnitch_audit_client::{AuditProxy, Protocol, Query};
-use support::{Figures, NO_PROCESS, connect, figures};
-use tempfile::TempDir;
-use zbus::Connection;
-use zbus::fdo::PeerProxy;
+use opensnitch_audit_client::{Protocol, Query};
+use support::bench::{Bench, EVENTS, sleeper};
+use support::records::{NO_PROCESS, connect_of};
+use support::{Figures, figures, taken};
 
-const EVENTS: u32 = 65_536;
 const CALLS: usize = 2_000;
 
 fn main() {
@@ -53,7 +41,7 @@ fn main() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (source, destination) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     let mut holder = sleeper(stream.into());
-    bench.send(connect_of(holder.id(), destination).as_bytes());
+    bench.send(connect_of(holder.id(), 2_000_000, destination).as_bytes());
     runtime.block_on(bench.matched(u64::from(EVENTS) + 1));
 
     println!("calls, {CALLS} of each in turn:");
@@ -151,12 +139,6 @@ async fn beside(bench: &mut Bench, walkers: usize) -> (Figures, Figures, Duratio
     (figures(by_pid), figures(ping), arrived)
 }
 
-async fn taken<T>(call: impl Future<Output = T>) -> Duration {
-    let start = Instant::now();
-    call.await;
-    start.elapsed()
-}
-
 fn print(what: &str, figures: Figures, ping: Figures) {
     let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64();
     println!(
@@ -166,118 +148,4 @@ fn print(what: &str, figures: Figures, ping: Figures) {
         ratio(figures.median, ping.median),
         ratio(figures.most, ping.most)
     );
-}
-
-/// A process that holds a socket and does nothing.
-fn sleeper(socket: OwnedFd) -> Child {
-    Command::new("sleep").arg("1000").stdin(socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-/// Records of a process of root's that lives.
-fn connect_of(pid: u32, destination: SocketAddr) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let id = format!("msg=audit({}.{:03}:2000000):", now.as_secs(), now.subsec_millis());
-    format!(
-        "type=SYSCALL {id} arch=c000003e syscall=42 success=yes exit=0 a0=0 a1=1 a2=10 a3=0 items=0 ppid=1 pid={pid} \
-         auid=4294967295 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=4294967295 \
-         comm=\"sleep\" exe=\"/usr/bin/sleep\" subj=unconfined key=\"opensnitch\"\n\
-         type=SOCKADDR {id} saddr=0200{:04X}7F0000010000000000000000\ntype=EOE {id} \n",
-        destination.port()
-    )
-}
-
-/// A bus, a socket in auditd's place, and the service.
-struct Bench {
-    folder: TempDir,
-    bus: Child,
-    service: Child,
-    auditd: UnixStream,
-}
-
-const BUS: &str = r#"<busconfig><type>system</type><listen>unix:path=DIR/bus</listen><auth>EXTERNAL</auth>
- <policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
-  <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
-  <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/>
-  <allow receive_type="signal"/></policy></busconfig>"#;
-
-impl Bench {
-    fn start(config: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        fs::write(path("bus.conf"), BUS.replace("DIR", folder.path().to_str().unwrap())).unwrap();
-        let mut bus = Command::new("dbus-daemon")
-            .args([&format!("--config-file={}", path("bus.conf")), "--nofork", "--nopidfile", "--print-address=1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dbus-daemon is installed");
-        BufReader::new(bus.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-        let listener = UnixListener::bind(path("auditd")).unwrap();
-        fs::write(
-            path("config"),
-            format!("socket = '{}'\nmanage_rules = false\nhistory = {EVENTS}\n{config}", path("auditd")),
-        )
-        .unwrap();
-        let service = Command::new(env!("CARGO_BIN_EXE_opensnitch-auditd"))
-            .args(["--config", &path("config")])
-            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", path("bus")))
-            // As the unit has it.
-            .env("MALLOC_ARENA_MAX", "2")
-            .env("MALLOC_MMAP_THRESHOLD_", "131072")
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (auditd, _) = listener.accept().unwrap();
-        Self { bus, service, auditd, folder }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.auditd.write_all(bytes).unwrap();
-    }
-
-    fn feed(&mut self, first: u32, events: u32, processes: u32) {
-        for serial in first..first + events {
-            let pid = NO_PROCESS + serial % processes;
-            self.send(connect(serial, pid, (serial % 251) as u8, (serial % 60_000) as u16).as_bytes());
-        }
-    }
-
-    async fn connection(&self) -> Connection {
-        let address = format!("unix:path={}/bus", self.folder.path().display());
-        zbus::connection::Builder::address(address.as_str()).build().await.unwrap()
-    }
-
-    async fn audit(&self) -> AuditProxy<'static> {
-        AuditProxy::new(&self.connection().await).await.unwrap()
-    }
-
-    async fn peer(&self) -> PeerProxy<'static> {
-        let connection = self.connection().await;
-        let peer = PeerProxy::builder(&connection).destination(opensnitch_audit_client::NAME);
-        peer.path(opensnitch_audit_client::PATH).build().await.unwrap()
-    }
-
-    /// Waits until the service has seen so many events.
-    async fn matched(&self, events: u64) {
-        let audit = self.audit().await;
-        while audit.statistics().await.unwrap()["EventsMatched"] < events {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// In kB.
-    fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.service.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        for child in [&mut self.service, &mut self.bus] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! What the store adds to the way of an event: the same records are assembled, and all that a row holds is decoded, without
 //! it and with it. Both are measured round by round, so that a machine that slows down slows both.
 
-#![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a program for people")]
+#![expect(clippy::print_stdout, reason = "a program for people")]
 
 mod support;
 
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use audit_records::{Assembler, Event};
 use opensnitch_audit::store::{Prefix, Query, Sight, Store};
-use support::{NO_PROCESS, connect, figures};
+use support::figures;
+use support::records::{NO_PROCESS, connect};
 
 const EVENTS: u32 = 65_536;
 const ROUNDS: usize = 15;

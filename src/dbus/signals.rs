@@ -3,11 +3,13 @@
 //! The first event of its kind is signalled at once. It opens a **window** of `coalesce_ms`: those alike that come within it
 //! are merged, and signalled as one when it closes, which opens the next. A window in which nothing came ends it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use audit_records::{Address, EventType, Family};
+use hashbrown::HashMap;
 
+use crate::process::program_id;
 use crate::store::{Answer, Row};
 
 /// Windows open at the same time; beyond it the oldest is closed early.
@@ -53,7 +55,8 @@ pub(super) struct Told {
 struct Alike {
     pid: Option<u32>,
     start_time: Option<u64>,
-    exe: Option<Box<[u8]>>,
+    /// By [`program_id`].
+    program: Option<u64>,
     event_type: Option<EventType>,
     family: Option<Family>,
     address: Option<Address>,
@@ -124,6 +127,12 @@ impl Signals {
             }
             return;
         }
+        self.refill(now);
+        if self.is_spent() {
+            // No window for what is not sent: the next of its kind is the first again.
+            self.told.lost += 1;
+            return;
+        }
         if !self.limits.coalesce.is_zero() {
             self.windows.insert(alike.clone(), None);
             self.closing.push_back((now + self.limits.coalesce, alike));
@@ -184,6 +193,12 @@ impl Signals {
         }
     }
 
+    /// All that may be sent now is due already.
+    fn is_spent(&self) -> bool {
+        let due = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
+        self.tokens < f64::from(due) + 1.0
+    }
+
     fn refill(&mut self, now: Duration) {
         let rate = f64::from(self.limits.per_second);
         self.tokens = (self.tokens + now.saturating_sub(self.refilled).as_secs_f64() * rate).min(rate);
@@ -196,7 +211,7 @@ impl Alike {
         Self {
             pid: row.origin.pid,
             start_time: row.process().map(|process| process.start_time_us),
-            exe: row.exe().map(|exe| exe.into_owned().into()),
+            program: row.origin.program.or_else(|| row.exe().map(|exe| program_id(&exe))),
             event_type: row.event_type,
             family: row.family,
             address: row.address.clone(),

@@ -1,9 +1,10 @@
 //! The processes that were visited, remembered until they end.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -29,6 +30,10 @@ pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// and nobody told us.
 const PROGRAM_GOOD_FOR: Duration = Duration::from_secs(1);
 
+/// Looks that found no process are remembered for a moment: a short-lived process has several events on their way.
+const MAX_GONE: usize = 1024;
+const GONE_GOOD_FOR: Duration = Duration::from_secs(1);
+
 /// A process that was visited at this age, in microseconds, is visited once more when it is older: a desktop moves what it
 /// starts into the application's cgroup only afterwards.
 const SETTLED_AFTER_US: u64 = 2_000_000;
@@ -52,6 +57,8 @@ pub(super) struct Registry {
     machine_mounts: Option<Bytes>,
     /// Those that cannot be watched: they are forgotten as soon as they are told.
     unwatched: Vec<u32>,
+    /// Looks that found no process with the pid: by when it had ended, in milliseconds since the epoch, and when that was.
+    gone: HashMap<u32, (u64, Instant)>,
     looks: u64,
 }
 
@@ -173,6 +180,7 @@ impl Registry {
             cgroups: Cgroups::default(),
             machine_mounts: machine_mounts(),
             unwatched: Vec::new(),
+            gone: HashMap::new(),
             looks: 0,
         }
     }
@@ -245,6 +253,9 @@ impl Registry {
             }
             self.forget(pid);
         }
+        if let Some(at_ms) = self.was_gone(request) {
+            return Answer::Visit(self.gone(request, at_ms));
+        }
         if self.needs_look(request, uid)
             && let Err(at_ms) = self.look(request)
         {
@@ -252,6 +263,10 @@ impl Registry {
             if proc::may_run(pid) {
                 return Answer::Visit(Visit::Hidden);
             }
+            if self.gone.len() == MAX_GONE {
+                self.gone.clear();
+            }
+            self.gone.insert(pid, (at_ms, Instant::now()));
             return Answer::Visit(self.gone(request, at_ms));
         }
         let Some(known) = self.known.get(&pid) else { return Answer::Visit(self.gone(request, proc::now_ms())) };
@@ -297,6 +312,12 @@ impl Registry {
                 self.gone(request, at_ms)
             }
         }
+    }
+
+    /// Whether a look a moment ago found that whoever had this pid at the event had ended by then.
+    fn was_gone(&self, request: &Request) -> Option<u64> {
+        let (at_ms, looked) = self.gone.get(&request.pid)?;
+        (request.event_ms <= *at_ms && looked.elapsed() < GONE_GOOD_FOR).then_some(*at_ms)
     }
 
     fn needs_look(&self, request: &Request, uid: u32) -> bool {

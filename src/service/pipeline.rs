@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::journal::Journal;
 use crate::config::Config;
 use crate::dbus::State;
-use crate::process::{Request, Visit, Visitor, program_id};
+use crate::process::{Request, Visit, Visitor};
 use crate::queue::Queue;
 use crate::source::{Audisp, Happening, Stop};
 use crate::store::{Row, Store, Whose};
@@ -297,7 +297,7 @@ fn request(row: &Row) -> Request {
         uid: row.origin.uid,
         event_ms: row.id.milliseconds,
         title_is_whole: args.is_some_and(|args| args.whole),
-        program: who.exe().map(|exe| program_id(&exe)),
+        program: row.origin.program,
         starts_program: row.event_type == Some(EventType::Execve) && row.success == Some(true),
         other_machine: !row.origin.is_local,
     }

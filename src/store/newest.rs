@@ -19,8 +19,9 @@ use crate::process::Process;
 /// How long an entry lives without activity, whether its process runs or not.
 pub const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// What all entries hold in memory, in bytes; most of it they share with the history. 65,536 usual entries need 40 MiB.
-const MAX_BYTES: usize = 48 * 1024 * 1024;
+/// What all entries hold in memory, in bytes, counted as if they shared nothing with the history; most of it they share.
+/// 65,536 usual entries count for 55 MiB.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What an entry takes beside itself, in bytes: its places in the maps and sets.
 const PER_ENTRY: usize = 128;

@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::row::{Row, Whose};
 use super::shares::Owner;
-use crate::process::size_of_parents;
+use crate::process::{program_id, size_of_parents};
 
 /// Who did it, as the records say; and what is asked of it for every row, decoded once.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Origin {
     rows: AtomicU32,
     /// The process: of a thread its thread group.
     pub pid: Option<u32>,
+    /// Its program, where the records name it, by [`program_id`].
+    pub program: Option<u64>,
     /// The user who may see it: the real uid, if it is a user of this machine.
     pub uid: Option<u32>,
     /// Not another machine's.
@@ -85,6 +87,7 @@ impl Shared {
             hash,
             rows: AtomicU32::new(1),
             pid: who.pid(),
+            program: who.exe().map(|exe| program_id(&exe)),
             uid: who.uid().filter(|_| is_local),
             is_local,
             owner: Owner::of(who),
@@ -92,6 +95,12 @@ impl Shared {
         self.bytes += origin.size() + PER_SHARED;
         self.origins.insert_unique(hash, origin.clone(), |origin| origin.hash);
         origin
+    }
+
+    /// How many rows hold an origin of these.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> u32 {
+        self.origins.iter().map(|origin| origin.rows.load(Ordering::Relaxed)).sum()
     }
 
     /// A row of the history is gone.
