@@ -109,9 +109,16 @@ impl Callers {
         Ok(Caller { uid, is_member, _place: place })
     }
 
-    /// Whether this is known to be a connection of root's.
-    pub(super) fn is_root(&self, sender: &OwnedUniqueName) -> bool {
-        self.lock().by_name.get(sender).is_some_and(|credentials| credentials.uid == 0)
+    /// Whose connection it is, if it is known.
+    pub(super) fn uid(&self, sender: &OwnedUniqueName) -> Option<u32> {
+        self.lock().by_name.get(sender).map(|credentials| credentials.uid)
+    }
+
+    /// Asks the bus whose connection it is, where it is not known.
+    pub(super) async fn identify(&self, connection: &Connection, sender: &OwnedUniqueName) {
+        if self.uid(sender).is_none() {
+            self.ask(connection, sender.clone()).await;
+        }
     }
 
     /// That connection is gone for good.

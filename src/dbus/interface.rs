@@ -352,6 +352,7 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
         watches_sends: setup.sends,
         watches_local: setup.local,
         finds_sockets: state.sockets.as_ref().is_some_and(SockDiag::sees_machine),
+        listener: state.unread.listener(),
         caller,
         polkit,
     }

@@ -12,6 +12,7 @@ mod query;
 mod signals;
 mod state;
 mod tasks;
+mod unread;
 pub mod wire;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use front::answer_refused;
 pub use signals::Limits;
 pub use state::{Setup, State};
 pub use tasks::{Told, forget_departed, send_signals, tell_changes};
+pub use unread::ask_for_unread;
 
 use opensnitch_audit_client::PATH;
 use tokio::sync::mpsc::Receiver;

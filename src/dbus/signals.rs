@@ -66,6 +66,7 @@ struct Alike {
 #[derive(Debug)]
 pub(super) struct Signals {
     limits: Limits,
+    is_stopped: bool,
     tokens: f64,
     refilled: Duration,
     /// What came in each open window, the newest of the events that were merged; `None` where nothing did.
@@ -88,6 +89,7 @@ impl Signals {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
+            is_stopped: false,
             tokens: f64::from(limits.per_second),
             refilled: Duration::ZERO,
             windows: HashMap::new(),
@@ -114,6 +116,11 @@ impl Signals {
     /// From now on as often as these say.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Whether every event is lost from now on.
+    pub(super) fn set_stopped(&mut self, is_stopped: bool) {
+        self.is_stopped = is_stopped;
     }
 
     /// Takes an event.
@@ -156,7 +163,7 @@ impl Signals {
         self.close(now);
         while let Some(answer) = self.due.pop_front() {
             self.bytes -= answer.row.size();
-            if self.tokens < 1.0 {
+            if self.is_stopped || self.tokens < 1.0 {
                 self.told.lost += answer.count;
                 continue;
             }

@@ -8,6 +8,7 @@ use event_listener::Event as Notifier;
 
 use super::Limits;
 use super::caller::Callers;
+use super::unread::Unread;
 use crate::process::Accounts;
 use crate::queue::Queue;
 use crate::rules::{Keeper, Status as KernelStatus};
@@ -56,6 +57,7 @@ pub struct State {
     /// Notified when our rules may have changed.
     pub rules_changed: Notifier,
     pub(super) callers: Callers,
+    pub(super) unread: Unread,
     setup: Mutex<Setup>,
     kernel: Mutex<Kernel>,
     started: Instant,
@@ -83,6 +85,7 @@ impl State {
     ) -> Self {
         Self {
             callers: Callers::new(accounts.clone()),
+            unread: Unread::default(),
             store,
             source,
             keeper,

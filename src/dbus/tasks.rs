@@ -21,6 +21,7 @@ use zbus::{Connection, MatchRule, MessageStream, Variant};
 
 use super::interface::Audit;
 use super::signals::{Outgoing, Signals};
+use super::unread::Pace;
 use super::{State, wire};
 
 /// How often a task with nothing to send says that it is alive.
@@ -30,9 +31,11 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// `heartbeat` as long as it lives.
 pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, heartbeat: Arc<AtomicU64>) {
     let mut signals = Signals::new(state.limits());
+    let mut pace = Pace::default();
     loop {
         heartbeat.fetch_add(1, Ordering::Relaxed);
-        let wait = signals.deadline().map_or(HEARTBEAT, |deadline| deadline.saturating_sub(state.now()).min(HEARTBEAT));
+        let deadline = signals.deadline().into_iter().chain(pace.deadline()).min();
+        let wait = deadline.map_or(HEARTBEAT, |deadline| deadline.saturating_sub(state.now()).min(HEARTBEAT));
         tokio::select! {
             rows = state.seen.pop_all() => {
                 let now = state.now();
@@ -41,10 +44,12 @@ pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, he
             () = sleep(wait) => {}
         }
         signals.set_limits(state.limits());
+        signals.set_stopped(pace.is_stopped(&state, emitter.connection(), state.now()).await);
         while let Some(signal) = signals.next(state.now()) {
             if let Err(error) = send(&state, &emitter, signal).await {
                 warn!(%error, "a signal could not be sent");
             }
+            signals.set_stopped(pace.is_stopped(&state, emitter.connection(), state.now()).await);
         }
         let told = signals.take_told();
         let statistics = &state.store.statistics;
@@ -95,6 +100,7 @@ pub async fn forget_departed(
                 && let BusName::Unique(name) = name
             {
                 state.callers.forget(&name);
+                state.unread.forget(&name);
             }
         }
     })

@@ -15,6 +15,7 @@ mod plugin;
 mod tests;
 mod unseen;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::rules::{Error, Report};
@@ -51,6 +52,8 @@ pub struct Facts {
     pub watches_local: bool,
     /// Whether the service can ask the kernel for the machine's sockets.
     pub finds_sockets: bool,
+    /// Who does not read the signals that it asked the bus for, so that none are sent.
+    pub listener: Option<Listener>,
     /// Who asks.
     pub caller: Caller,
     /// Whether polkit is on the bus, or can be started by it.
@@ -66,6 +69,24 @@ pub struct Caller {
     pub name: Option<String>,
     /// A member of the group that receives the signals, by the credentials of the connection.
     pub is_member: bool,
+}
+
+/// Who listens to the signals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The connection's unique name.
+    pub name: String,
+    /// The process that made the connection.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, pid, uid } = self;
+        write!(f, "process {pid} of user {uid} ({name} on the bus)")
+    }
 }
 
 /// How bad it is. The worst comes first.
@@ -146,6 +167,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
              opensnitch-audit.socket opensnitch-audit.service",
         ));
     }
+    findings.extend(facts.listener.as_ref().map(listener));
     findings.extend(caller(&facts.caller));
     if !facts.polkit {
         findings.push(Finding::new(
@@ -179,6 +201,18 @@ fn auditd(facts: &Facts) -> Option<Finding> {
         _ => return None,
     };
     Some(Finding::new("auditd-missing", Severity::Error, message, remedy))
+}
+
+fn listener(listener: &Listener) -> Finding {
+    Finding::new(
+        "listener-never-reads",
+        Severity::Warning,
+        format!(
+            "{listener} does not read the signals that it listens to, and the bus keeps them for it: no event is signalled, \
+             to anybody, until it reads. Events are kept as ever, and SignalsLost counts"
+        ),
+        format!("kill {}", listener.pid),
+    )
 }
 
 fn caller(caller: &Caller) -> Option<Finding> {

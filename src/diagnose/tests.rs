@@ -83,6 +83,7 @@ fn well() -> Facts {
         watches_sends: true,
         watches_local: true,
         finds_sockets: true,
+        listener: None,
         caller: Caller { uid: 0, name: Some("root".to_owned()), is_member: false },
         polkit: true,
     }
@@ -177,6 +178,11 @@ const CASES: &[Case] = &[
         },
         &["error rules-unknown-machine"],
         "",
+    ),
+    (
+        |f| f.listener = Some(Listener { name: ":1.7".to_owned(), pid: 1234, uid: 1000 }),
+        &["warning listener-never-reads"],
+        "process 1234 of user 1000 (:1.7 on the bus) does not read",
     ),
     (|f| f.finds_sockets = false, &["warning sock-diag-missing"], "from history only"),
     // What the kernel could not hand on.

@@ -170,6 +170,7 @@ impl Service {
         let departed = dbus::forget_departed(state.clone(), connection).await?;
         let tasks = vec![
             tokio::spawn(departed),
+            tokio::spawn(dbus::ask_for_unread(state.clone(), connection.clone())),
             tokio::spawn(dbus::answer_refused(connection.clone(), refused)),
             tokio::spawn(dbus::send_signals(state.clone(), emitter.clone(), signals)),
             tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),

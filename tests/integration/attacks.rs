@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use zbus::Variant;
 use zbus::message::Message;
 
-use crate::support::{Kind, Raw, Records, User, World, eventually, memory, raw_call};
+use crate::support::{Kind, Listener, Raw, Records, User, World, eventually, memory, raw_call};
 
 const SERVICE: &str = "org.opensnitch.Audit";
 const OBJECT: &str = "/org/opensnitch/Audit";
@@ -177,6 +177,90 @@ fn a_call_that_wants_no_answer_is_done_and_gets_none() {
                     }
                 }
             }
+        });
+    }
+}
+
+/// Bytes of the service that a dbus-daemon holds because nobody has read them.
+fn unread(world: &World) -> u64 {
+    let bus = ["call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Debug.Stats"];
+    let answer = world.root().run(&[&bus[..], &["GetConnectionStats", "s", SERVICE]].concat()).unwrap();
+    answer["data"][0]["IncomingBytes"]["data"].as_u64().unwrap()
+}
+
+/// An event that takes 6 kB.
+fn long_event(uid: u32) -> Records {
+    Records::connect(1).uid(uid).and(&format!("PATH item=1 name=\"{}\"", "x".repeat(6000)))
+}
+
+#[test]
+fn who_does_not_read_replies_gets_no_more_and_stalls_nobody() {
+    for kind in Kind::all() {
+        let mut world = World::start_on(kind, "keep_raw = true");
+        for _ in 0..1200 {
+            world.auditd.send(long_event(User::Alice.uid()).text());
+        }
+        world.root().wait_for_counter("EventsCached", 1200);
+        let mut crowd: Vec<Raw> = (0..4).map(|_| Raw::connect(&world.bus, User::Alice)).collect();
+        // Root is answered all the time.
+        while world.root().counter("CallsRefused") < 200 {
+            for raw in &mut crowd {
+                let lists = raw_call(OBJECT, SERVICE, "GetEvents", 0, &());
+                (0..10).for_each(|_| assert!(raw.send(&lists), "{kind:?}"));
+            }
+        }
+        serves(&mut world);
+        assert!(world.client(User::Bob).call("GetEvents", &[]).is_ok(), "{kind:?}");
+        let refused = world.client(User::Alice).call("GetEvents", &[]).unwrap_err();
+        assert!(refused.name.ends_with("LimitsExceeded") && refused.message.contains("read them"), "{refused:?}");
+        if kind == Kind::Daemon {
+            let unread = unread(&world);
+            assert!((8 << 20..32 << 20).contains(&unread), "{unread} bytes");
+        }
+        // Whoever reads gets answers again.
+        crowd.iter().for_each(Raw::read_on);
+        eventually("an answer for alice", || world.client(User::Alice).call("GetEvents", &[]).ok());
+    }
+}
+
+#[test]
+fn a_listener_that_never_reads_is_named_and_stalls_nobody() {
+    for kind in Kind::all() {
+        let config = "coalesce_ms = 0\nsignals_per_second = 10000\nkeep_raw = true";
+        let mut world = World::start_on(kind, config);
+        let mut stuck = Raw::connect(&world.bus, User::Member);
+        stuck.subscribe();
+        let finding = |world: &World| {
+            let findings = world.root().call("Diagnose", &[]).unwrap().to_string();
+            findings.contains("listener-never-reads").then_some(findings)
+        };
+        if kind == Kind::Broker {
+            // It cuts off who does not read, in the end: nothing is held back.
+            (0..4000).for_each(|_| world.auditd.send(long_event(0).text()));
+            serves(&mut world);
+            assert_eq!((finding(&world), world.root().counter("SignalsLost")), (None, 0));
+            continue;
+        }
+        let named = loop {
+            (0..500).for_each(|_| world.auditd.send(long_event(0).text()));
+            serves(&mut world);
+            if let Some(finding) = finding(&world) {
+                break finding;
+            }
+        };
+        let pid = std::process::id();
+        assert!(named.contains(&format!("process {pid} of user {}", User::Member.uid())), "{named}");
+        (0..4000).for_each(|_| world.auditd.send(long_event(0).text()));
+        serves(&mut world);
+        let unread = unread(&world);
+        assert!((8 << 20..24 << 20).contains(&unread), "{unread} bytes");
+        assert!(world.root().counter("SignalsLost") > 1000);
+        drop(stuck);
+        eventually("no finding", || finding(&world).is_none().then_some(()));
+        let reads = Listener::subscribe(&world.client(User::Member), "type='signal',interface='org.opensnitch.Audit'");
+        eventually("a signal again", || {
+            world.auditd.send(Records::connect(443).text());
+            reads.has_heard("member=EventSeen").then_some(())
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! zbus takes whatever the bus delivers and makes a task of every call. Here is decided what of it there is to take: no
 //! file descriptor; no message that is too long ([`cut`]); no signal but the bus's own; and only so many calls at a time
-//! ([`calls`]).
+//! ([`calls`]). And of what leaves: no more replies to whoever does not read them ([`replies`]).
 //!
 //! **No descriptor is ever taken.** We agree to get them, since dbus-broker hangs up on who does not and asks for a caller's
 //! credentials. But bytes are read with `read`, and the kernel itself closes what comes beside them: none of them is ever
@@ -10,8 +10,10 @@
 
 mod calls;
 mod cut;
+mod replies;
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream as StdStream};
@@ -26,7 +28,7 @@ use zbus::address::transport::UnixSocket;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 use zbus::message::{Header, Message, Type};
-use zbus::names::{BusName, OwnedUniqueName};
+use zbus::names::{BusName, OwnedUniqueName, UniqueName};
 use zbus::{Address, Connection, DBusError};
 
 use self::calls::{Calls, MAX_OF_CONNECTION};
@@ -35,6 +37,7 @@ use super::{Error, State};
 use crate::text::{MAX_EXCERPT, excerpt};
 
 pub(super) use self::cut::{MAX_ARGUMENTS, is_cut};
+pub(super) use self::replies::{Replies, Verdict};
 
 /// What is read from the bus at once, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -97,6 +100,21 @@ fn too_long_a_name(call: &Header<'_>) -> Option<Error> {
     Some(Error::InvalidArgs(format!("there is no object, interface or method {}: introspect {PATH}", excerpt(long))))
 }
 
+/// The error for a caller who does not read.
+fn unread() -> Error {
+    Error::LimitsExceeded(
+        "answers to your calls were not read yet, 16 MiB of them or more: read them, and call again".to_owned(),
+    )
+}
+
+/// The same as a reply to that call.
+fn refusal(caller: &UniqueName<'_>, serial: NonZeroU32) -> zbus::Result<Message> {
+    let call = Message::method_call(PATH, "Call").sender(caller).build(&())?;
+    let mut header = call.header();
+    header.primary_mut().set_serial_num(serial);
+    unread().create_reply(&header)
+}
+
 impl Socket for Front {
     type ReadHalf = Incoming;
     type WriteHalf = Outgoing;
@@ -105,8 +123,8 @@ impl Socket for Front {
         let (read, write) = self.stream.into_split();
         let calls = Arc::new(Mutex::new(Calls::default()));
         let bytes = Stream { read, cut: Cut::default(), ready: Vec::new(), taken: 0 };
-        let incoming = Incoming { bytes, calls: calls.clone(), state: self.state, refused: self.refused };
-        Split::new(incoming, Outgoing { write, calls })
+        let incoming = Incoming { bytes, calls: calls.clone(), state: self.state.clone(), refused: self.refused };
+        Split::new(incoming, Outgoing { write, calls, state: self.state })
     }
 }
 
@@ -166,10 +184,13 @@ impl Incoming {
         let Some(sender) = header.sender() else { return false };
         let sender: OwnedUniqueName = sender.to_owned().into();
         let serial = message.primary_header().serial_num().get();
-        let is_root = self.state.callers.is_root(&sender);
+        let uid = self.state.callers.uid(&sender);
         let wants_reply = wants_reply(message);
-        let refused = too_long_a_name(&header).or_else(|| {
-            let is_admitted = lock(&self.calls).admit(&sender, serial, message.body().len(), wants_reply, is_root);
+        let refused = too_long_a_name(&header);
+        let refused = refused.or_else(|| self.state.unread.is_full(&sender, uid).then(unread));
+        let refused = refused.or_else(|| {
+            let bytes = message.body().len();
+            let is_admitted = lock(&self.calls).admit(&sender, serial, bytes, wants_reply, uid == Some(0));
             let refused = || {
                 Error::LimitsExceeded(format!(
                     "too many calls are being answered, at most {MAX_OF_CONNECTION} of one connection: call again when one \
@@ -219,27 +240,40 @@ impl ReadHalf for Incoming {
 pub(super) struct Outgoing {
     write: OwnedWriteHalf,
     calls: Arc<Mutex<Calls>>,
+    state: Arc<State>,
 }
 
 impl Outgoing {
-    /// Whether anybody wants this message. A call that it answers is over.
-    fn is_wanted(&self, message: &Message) -> bool {
+    /// What is sent in place of this message; `None` where nothing is. A call that it answers is over.
+    fn to_send(&self, message: &Message) -> zbus::Result<Option<Message>> {
         let header = message.header();
-        match (message.message_type(), header.destination(), header.reply_serial()) {
-            (Type::MethodReturn | Type::Error, Some(BusName::Unique(caller)), Some(serial)) => {
-                lock(&self.calls).answer(&caller.to_owned().into(), serial.get())
+        let (caller, serial) = match (message.message_type(), header.destination(), header.reply_serial()) {
+            (Type::MethodReturn | Type::Error, Some(BusName::Unique(caller)), Some(serial)) => (caller, serial),
+            (Type::Signal, ..) => {
+                self.state.unread.signalled(message.data().len());
+                return Ok(Some(message.clone()));
             }
-            _ => true,
+            _ => return Ok(Some(message.clone())),
+        };
+        let sender: OwnedUniqueName = caller.to_owned().into();
+        if !lock(&self.calls).answer(&sender, serial.get()) {
+            return Ok(None);
         }
+        let uid = self.state.callers.uid(&sender);
+        let judge = |message: Message| (self.state.unread.judge(&sender, uid, message.data().len()), message);
+        let (mut verdict, mut message) = judge(message.clone());
+        if verdict == Verdict::Refuse {
+            self.state.store.statistics.calls_refused.add(1);
+            (verdict, message) = judge(refusal(caller, serial)?);
+        }
+        Ok((verdict == Verdict::Send).then_some(message))
     }
 }
 
 #[async_trait]
 impl WriteHalf for Outgoing {
     async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
-        if !self.is_wanted(message) {
-            return Ok(());
-        }
+        let Some(message) = self.to_send(message)? else { return Ok(()) };
         let mut rest: &[u8] = message.data();
         while !rest.is_empty() {
             let sent = self.sendmsg(rest, &[]).await?;

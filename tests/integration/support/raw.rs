@@ -57,6 +57,19 @@ impl Raw {
         raw
     }
 
+    /// Asks the bus for all signals of the service.
+    pub(crate) fn subscribe(&mut self) {
+        let rule = format!("type='signal',sender='{SERVICE}'");
+        let call = Message::method_call(OBJECT, "AddMatch").destination(BUS).interface(BUS).build(&rule).unwrap();
+        assert!(self.send(&call));
+    }
+
+    /// From now on, somebody reads.
+    pub(crate) fn read_on(&self) {
+        let mut stream = self.stream.try_clone().unwrap();
+        thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+    }
+
     /// Sends a message; `false` where the bus takes no more of it.
     pub(crate) fn send(&mut self, message: &Message) -> bool {
         self.stream.write_all(message.data()).is_ok()
