@@ -137,16 +137,16 @@ async fn ask_for_replies(state: &State, connection: &Connection) {
     if due.is_empty() {
         return;
     }
-    let peers = match kind(&state.unread, connection).await {
-        Kind::Broker => peers(connection).await,
-        Kind::Daemon | Kind::Silent => None,
-    };
+    let is_broker = kind(&state.unread, connection).await == Kind::Broker;
+    let peers = if is_broker { peers(connection).await } else { None };
     for (caller, counted) in due {
         state.callers.identify(connection, &caller).await;
         let held = match &peers {
             Some(peers) => Some(peers.get(caller.as_str()).copied().unwrap_or(0)),
+            None if is_broker => None,
             None => held_for(connection, &caller).await,
         };
+        // Where the bus does not answer, our own count stands.
         if let Some(held) = held {
             state.unread.lock().told(&caller, counted, held);
         }
@@ -223,7 +223,7 @@ impl Pace {
         let was_stopped = self.is_stopped;
         self.is_stopped = stops(was_stopped, unread);
         if self.is_stopped && !was_stopped {
-            let listener = slowest_listener(connection).await;
+            let listener = slowest_listener(&state.unread, connection).await;
             let who = listener.as_ref().map_or_else(|| "a listener".to_owned(), ToString::to_string);
             warn!(
                 "signals are stopped: {who} has not read {unread} bytes of them. They go on when it has; SignalsLost counts"
@@ -263,17 +263,18 @@ async fn unread_signals(state: &State, connection: &Connection) -> u64 {
     }
 }
 
-/// The connection for which the bus holds most.
-async fn slowest_listener(connection: &Connection) -> Option<Listener> {
+/// The connection for which the bus holds most, but for our replies.
+async fn slowest_listener(unread: &Unread, connection: &Connection) -> Option<Listener> {
     let bus = DBusProxy::new(connection).await.ok()?;
     let names = bus.list_names().await.ok()?;
-    let mut slowest: Option<(u32, OwnedUniqueName)> = None;
+    let mut slowest: Option<(usize, OwnedUniqueName)> = None;
     let unique = names.iter().filter_map(|name| match &**name {
         BusName::Unique(name) => Some(OwnedUniqueName::from(name.to_owned())),
         BusName::WellKnown(_) => None,
     });
     for name in unique.take(MAX_SUSPECTS) {
-        let held = held_for(connection, &name).await.unwrap_or(0);
+        let held = held_for(connection, &name).await.unwrap_or(0) as usize;
+        let held = held.saturating_sub(unread.lock().of(&name));
         if slowest.as_ref().is_none_or(|(most, _)| held > *most) {
             slowest = Some((held, name));
         }

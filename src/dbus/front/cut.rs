@@ -1,25 +1,35 @@
 //! What of the bus's bytes zbus gets to see. It reads a message whole, into memory, before anybody can look at it: so what
 //! is too long never reaches it.
 //!
-//! - A body longer than [`MAX_ARGUMENTS`] is **cut off**: the message comes without it, and [`is_cut`] tells.
+//! - A body longer than [`MAX_ARGUMENTS`] is **cut off**: the message comes without it, and [`is_cut`] tells. What the
+//!   bus itself says may be longer.
 //! - A message whose header is longer than [`MAX_HEADER`] is thrown away: no name or path that means anything here is as long.
 //!   So is one whose header is not written as the specification has it.
-//! - A message that came with file descriptors comes as one without: see [`without_descriptors`].
+//! - A message that came with file descriptors comes as one without: see [`read_fields`].
 //! - A call that wants no reply comes as one that does, and with a mark: see [`wants_reply`].
 
 use std::mem;
 
 use zbus::message::{Flags, Message, Type};
 
+use super::BUS;
+
 /// What the arguments of a call may take, in bytes. The longest that mean anything are a query with two paths of 4 kB, each
 /// byte shown as four. Read by zbus, an array of short strings takes 20 times as much room as it does in its message.
 pub(crate) const MAX_ARGUMENTS: usize = 64 * 1024;
+
+/// The same for what the bus itself says: dbus-broker's statistics have half a kilobyte for each connection, of which there may
+/// be 2,048.
+const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
 /// The same for the header: four names and a signature of at most 255 bytes each, and a path.
 const MAX_HEADER: usize = 2 * 1024;
 
 /// The part of a header that has the same length in all messages; the array of fields follows.
 const FIXED: usize = 16;
+
+/// The field that says who sent a message. The bus writes it.
+const SENDER: u8 = 7;
 
 /// The field that says how many file descriptors come with a message.
 const UNIX_FDS: u8 = 9;
@@ -104,11 +114,11 @@ impl Cut {
         if (head.len() as u64) < length {
             return State::Header(head);
         }
-        if without_descriptors(&mut head, FIXED + fields as usize).is_none() {
+        let Some(is_of_bus) = read_fields(&mut head, FIXED + fields as usize) else {
             self.thrown_away += 1;
             return next(body.into(), State::Tail);
-        }
-        let is_cut = body as usize > MAX_ARGUMENTS;
+        };
+        let is_cut = body as usize > if is_of_bus { MAX_ANSWER } else { MAX_ARGUMENTS };
         if let [_, kind, flags, _, length @ ..] = head.as_mut_slice() {
             let wants_none = *flags & Flags::NO_REPLY_EXPECTED.bits() != 0;
             *flags &= !NO_REPLY;
@@ -134,9 +144,11 @@ fn number(head: &[u8], at: usize) -> Option<u32> {
     Some(if head.first() == Some(&b'B') { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
 }
 
-/// Makes a header, whose fields end there, say that no file descriptor comes with its message; zbus refuses to go on where
-/// there are fewer than it says. `None` where the fields are not of the types that the specification has.
-fn without_descriptors(head: &mut [u8], end: usize) -> Option<()> {
+/// Reads a header whose fields end there: whether the bus itself sent the message; `None` where the fields are not of the types
+/// that the specification has. Makes it say that no file descriptor comes with the message, since zbus refuses to go on where
+/// there are fewer than it says.
+fn read_fields(head: &mut [u8], end: usize) -> Option<bool> {
+    let mut is_of_bus = false;
     let mut at = FIXED;
     while at < end {
         // A field is a byte that says which, and a variant: a signature, here of one letter, and a value.
@@ -150,12 +162,16 @@ fn without_descriptors(head: &mut [u8], end: usize) -> Option<()> {
                 }
                 4
             }
-            b's' | b'o' => 4 + usize::try_from(number(head, at)?).ok().filter(|length| *length < end)? + 1,
+            b's' | b'o' => {
+                let length = usize::try_from(number(head, at)?).ok().filter(|length| *length < end)?;
+                is_of_bus |= code == SENDER && head.get(at + 4..at + 4 + length)? == BUS.as_bytes();
+                4 + length + 1
+            }
             b'g' => 1 + usize::from(*head.get(at)?) + 1,
             _ => return None,
         };
     }
-    (at == end).then_some(())
+    (at == end).then_some(is_of_bus)
 }
 
 /// The state with so many bytes to come, or that in which the next message begins.
@@ -214,6 +230,16 @@ mod tests {
         let (cut_off, rest) = rest.split_at(head);
         assert_eq!(cut_off[4..8], [0; 4]);
         assert!(rest == [longest, short].concat());
+    }
+
+    #[test]
+    fn only_the_bus_may_say_more() {
+        for (sender, passes) in [(BUS, true), (":1.7", false)] {
+            let signal = Message::signal("/a", "org.example.Interface", "Signal").sender(sender);
+            let signal = signal.build(&("x".repeat(MAX_ANSWER - 5),)).unwrap();
+            let stream = signal.data().to_vec();
+            assert_eq!(cut_in_pieces(&stream, 4096).0.len() == stream.len(), passes, "{sender}");
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl Replies {
         let is_full = match uid {
             Some(0) => return false,
             Some(_) => all().filter(|one| one.uid == uid).map(|one| one.bytes).sum::<usize>() >= MAX_OF_USER,
+            // It may be root.
+            None if own.is_none() => return self.by_name.len() >= MAX_CONNECTIONS,
             None => own.is_some_and(|own| own.bytes >= MAX_OF_UNKNOWN),
         };
         is_full
@@ -140,6 +142,11 @@ impl Replies {
         self.by_name.clear();
     }
 
+    /// What is on its way to one connection.
+    pub(crate) fn of(&self, caller: &OwnedUniqueName) -> usize {
+        self.by_name.get(caller).map_or(0, |one| one.bytes)
+    }
+
     /// All that is on its way.
     pub(crate) fn total(&self) -> usize {
         self.by_name.values().map(|one| one.bytes).sum()
@@ -176,7 +183,10 @@ mod tests {
             }
         }
         assert!(replies.total() < MAX_OF_ALL + 3 * LIST, "{}", replies.total());
-        assert_eq!(replies.judge(&name(0), Some(0), LIST), Verdict::Send);
+        assert_eq!(replies.judge(&name(6000), Some(0), LIST), Verdict::Send);
+        // One that calls for the first time may be root: who it is gets asked.
+        assert!(!replies.is_full(&name(5000), None));
+        assert!(replies.is_full(&name(5000), Some(3000)));
     }
 
     #[test]
