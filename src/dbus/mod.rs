@@ -12,6 +12,7 @@ mod query;
 mod signals;
 mod state;
 mod tasks;
+mod turns;
 mod unread;
 pub mod wire;
 

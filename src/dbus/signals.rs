@@ -2,15 +2,19 @@
 //!
 //! The first event of its kind is signalled at once. It opens a **window** of `coalesce_ms`: those alike that come within it
 //! are merged, and signalled as one when it closes, which opens the next. A window in which nothing came ends it.
+//!
+//! Beyond the rate, signals wait for as long as a second, in [`Turns`]; what would wait longer is lost. Both are the affair of
+//! the user who causes it: a flood of one user delays nobody else's signals by more than one turn.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use audit_records::{Address, EventType, Family};
 use hashbrown::HashMap;
 
+use super::turns::Turns;
 use crate::process::program_id;
-use crate::store::{Answer, Row};
+use crate::store::{Answer, Owner, Row};
 
 /// Windows open at the same time; beyond it the oldest is closed early.
 const MAX_WINDOWS: usize = 1024;
@@ -73,8 +77,8 @@ pub(super) struct Signals {
     windows: HashMap<Alike, Option<Answer>>,
     /// When each closes, the first one first.
     closing: VecDeque<(Duration, Alike)>,
-    /// Signals that are due.
-    due: VecDeque<Answer>,
+    /// Signals that are due, and wait for their turn.
+    due: Turns,
     bytes: usize,
     told: Told,
     /// Events lost since the beginning, here and elsewhere, and as of the last `EventsLost`.
@@ -94,7 +98,7 @@ impl Signals {
             refilled: Duration::ZERO,
             windows: HashMap::new(),
             closing: VecDeque::new(),
-            due: VecDeque::new(),
+            due: Turns::default(),
             bytes: 0,
             told: Told::default(),
             lost: 0,
@@ -106,6 +110,11 @@ impl Signals {
     /// What became of events since the last call.
     pub(super) fn take_told(&mut self) -> Told {
         std::mem::take(&mut self.told)
+    }
+
+    /// Whose events were lost since the last call.
+    pub(super) fn take_losses(&mut self) -> BTreeMap<Option<Owner>, u64> {
+        self.due.take_losses()
     }
 
     /// So many events were lost since the beginning, wherever.
@@ -135,8 +144,9 @@ impl Signals {
             return;
         }
         self.refill(now);
-        if self.is_spent() {
+        if self.is_stopped || (self.is_spent() && self.due.has_most(row.owner())) {
             // No window for what is not sent: the next of its kind is the first again.
+            self.due.count_loss(row.owner(), 1);
             self.told.lost += 1;
             return;
         }
@@ -154,23 +164,34 @@ impl Signals {
         let lost = self.lost > self.lost_told;
         let lost = lost.then(|| self.lost_told_at.map_or(Duration::ZERO, |told| told + LOST_EVERY));
         let closing = self.closing.front().map(|(closes, _)| *closes);
-        lost.into_iter().chain(closing).min()
+        let token = (self.due.len() > 0).then(|| {
+            let missing = (1.0 - self.tokens).max(0.0) / f64::from(self.limits.per_second);
+            self.refilled + Duration::from_secs_f64(missing)
+        });
+        lost.into_iter().chain(closing).chain(token).min()
     }
 
     /// The next signal that is due.
     pub(super) fn next(&mut self, now: Duration) -> Option<Outgoing> {
         self.refill(now);
         self.close(now);
-        while let Some(answer) = self.due.pop_front() {
+        if !self.is_stopped
+            && self.tokens >= 1.0
+            && let Some(answer) = self.due.pop_front()
+        {
             self.bytes -= answer.row.size();
-            if self.is_stopped || self.tokens < 1.0 {
-                self.told.lost += answer.count;
-                continue;
-            }
             self.tokens -= 1.0;
             self.told.sent += 1;
             self.told.coalesced += answer.count - 1;
             return Some(Outgoing::EventSeen(answer));
+        }
+        // What is left waits, for a second at the most.
+        let most = if self.is_stopped { 0 } else { self.limits.per_second as usize };
+        while (self.due.len() > most || self.bytes > MAX_BYTES)
+            && let Some(answer) = self.due.lose_one()
+        {
+            self.bytes -= answer.row.size();
+            self.told.lost += answer.count;
         }
         let may_tell = self.lost_told_at.is_none_or(|told| now >= told + LOST_EVERY);
         if self.lost > self.lost_told && may_tell {
@@ -200,10 +221,10 @@ impl Signals {
         }
     }
 
-    /// All that may be sent now is due already.
+    /// All that may be sent within a second is due already.
     fn is_spent(&self) -> bool {
         let due = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
-        self.tokens < f64::from(due) + 1.0
+        self.tokens + f64::from(self.limits.per_second) < f64::from(due) + 1.0
     }
 
     fn refill(&mut self, now: Duration) {
@@ -229,7 +250,7 @@ impl Alike {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::connect;
+    use crate::store::tests::{connect, connect_of};
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -291,6 +312,40 @@ mod tests {
         assert!((6..=10).contains(&all.sent), "{all:?}");
         assert!(told.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 1000), "{told:?}");
         assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), all.lost);
+    }
+
+    #[test]
+    fn a_flood_of_one_user_delays_nobody_elses_signals() {
+        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) });
+        let (mut heard, mut asked) = (Vec::new(), Vec::new());
+        for step in 0..2000 {
+            let pid = u32::try_from(step).unwrap();
+            (0..5).for_each(|_| signals.push(connect_of(1000, pid, 80), ms(step)));
+            if step % 100 == 50 {
+                asked.push(step);
+                signals.push(connect_of(1001, pid, 443), ms(step));
+            }
+            heard.extend(due(&mut signals, ms(step)).into_iter().filter(|(port, _)| *port == 443).map(|_| step));
+            assert!(signals.due.len() <= 101);
+        }
+        assert_eq!(heard.len(), asked.len());
+        // A token takes ten milliseconds, and every second one is the other user's.
+        assert!(asked.iter().zip(&heard).all(|(asked, heard)| heard - asked <= 20), "{asked:?} {heard:?}");
+        let losses: Vec<_> = signals.take_losses().into_iter().collect();
+        let [(Some(owner), lost)] = losses.as_slice() else { panic!("{losses:?}") };
+        assert_eq!((owner.to_string(), *lost), ("user 1000".to_owned(), signals.take_told().lost));
+    }
+
+    #[test]
+    fn while_signals_are_stopped_every_event_is_lost() {
+        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) });
+        signals.set_stopped(true);
+        (0..50).for_each(|pid| signals.push(connect(pid, 80), ms(0)));
+        assert_eq!(due(&mut signals, ms(0)), []);
+        signals.set_stopped(false);
+        signals.push(connect(7, 443), ms(0));
+        assert_eq!(due(&mut signals, ms(0)), [(443, 1)]);
+        assert_eq!(signals.take_told(), Told { sent: 1, coalesced: 0, lost: 50 });
     }
 
     #[test]

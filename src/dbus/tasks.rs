@@ -1,7 +1,7 @@
 //! What the bus is told without being asked.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,15 +23,20 @@ use super::interface::Audit;
 use super::signals::{Outgoing, Signals};
 use super::unread::Pace;
 use super::{State, wire};
+use crate::store::Owner;
 
 /// How often a task with nothing to send says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How often the journal says whose events were not signalled.
+const LOSSES_EVERY: Duration = Duration::from_secs(60);
 
 /// Sends the signals `EventSeen` and `EventsLost`. It is the only task that does: a send is never cancelled half way. Adds to
 /// `heartbeat` as long as it lives.
 pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, heartbeat: Arc<AtomicU64>) {
     let mut signals = Signals::new(state.limits());
     let mut pace = Pace::default();
+    let mut losses_told: Option<Duration> = None;
     loop {
         heartbeat.fetch_add(1, Ordering::Relaxed);
         let deadline = signals.deadline().into_iter().chain(pace.deadline()).min();
@@ -56,9 +61,26 @@ pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, he
         statistics.signals_sent.add(told.sent);
         statistics.signals_coalesced.add(told.coalesced);
         statistics.signals_lost.add(told.lost);
+        let now = state.now();
+        if losses_told.is_none_or(|told| now >= told + LOSSES_EVERY)
+            && let Some(losses) = losses(&signals.take_losses())
+        {
+            losses_told = Some(now);
+            warn!("events were not signalled, too many for signals_per_second: {losses}");
+        }
         // What was lost on the way here is told too.
         signals.set_lost(statistics.signals_lost.get());
     }
+}
+
+/// Who lost how many, if anybody did.
+fn losses(losses: &BTreeMap<Option<Owner>, u64>) -> Option<String> {
+    let one = |(owner, lost): (&Option<Owner>, &u64)| match owner {
+        Some(owner) => format!("{lost} of {owner}"),
+        None => format!("{lost} of others"),
+    };
+    let all: Vec<String> = losses.iter().map(one).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 async fn send(state: &Arc<State>, emitter: &SignalEmitter<'static>, signal: Outgoing) -> zbus::Result<()> {

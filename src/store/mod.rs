@@ -37,6 +37,7 @@ pub use past::Past;
 pub use query::{DEFAULT_LIMIT, Exe, MAX_LIMIT, Prefix, Query, Sight};
 pub use row::{Extra, OUTCOMES, Row, Source, Whose, outcome_name};
 pub use shared::Origin;
+pub use shares::Owner;
 pub use statistics::{Counter, Statistics};
 
 /// Rows passed while the lock is held: some microseconds.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use audit_records::{Address, Arch, Args, Event, EventId, EventType, Family, File, Outcome, Protocol, Subject};
 
 use super::shared::Origin;
+use super::shares::Owner;
 use crate::process::{Parents, Process};
 
 /// One event as the store keeps it. What it shares with others of its process is held once.
@@ -214,6 +215,12 @@ impl Row {
     #[must_use]
     pub fn timestamp_us(&self) -> u64 {
         self.id.milliseconds.saturating_mul(1000)
+    }
+
+    /// Whose event it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::of(self.origin.who())
     }
 
     /// What only this row holds in memory, in bytes: not what it shares.

@@ -1,6 +1,7 @@
 //! Who holds how much.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use audit_records::Who;
 use hashbrown::HashMap;
@@ -8,7 +9,16 @@ use hashbrown::HashMap;
 /// Whose share something counts to: the user who logged in, or for services the user they run as. A user can take on many
 /// uids (in a user namespace), but never another login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Owner(Option<u32>);
+pub struct Owner(Option<u32>);
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(uid) => write!(f, "user {uid}"),
+            None => f.write_str("an unknown user"),
+        }
+    }
+}
 
 impl Owner {
     pub(super) fn of(who: Who<'_>) -> Self {

@@ -122,7 +122,12 @@ impl Bench {
 
 /// A row of a connect by that process to that port.
 pub(crate) fn connect(pid: u32, port: u16) -> Row {
-    Bench::new(1, 1).see(&Call::connect(pid, 1000, 1, port))
+    connect_of(1000, pid, port)
+}
+
+/// The same, where the process is of that user.
+pub(crate) fn connect_of(uid: u32, pid: u32, port: u16) -> Row {
+    Bench::new(1, 1).see(&Call::connect(pid, 1000, 1, port).uid(uid))
 }
 
 /// A process that started then, in milliseconds since the epoch, which here is since boot, too.
