@@ -66,7 +66,7 @@ pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, he
             && let Some(losses) = losses(&signals.take_losses())
         {
             losses_told = Some(now);
-            warn!("events were not signalled, too many for signals_per_second: {losses}");
+            warn!("events were not signalled, but are kept: {losses}. Diagnose, or signals_per_second, says why");
         }
         // What was lost on the way here is told too.
         signals.set_lost(statistics.signals_lost.get());

@@ -163,6 +163,10 @@ async fn kind(unread: &Unread, connection: &Connection) -> Kind {
     } else if peers(connection).await.is_some() {
         Kind::Broker
     } else {
+        warn!(
+            "the bus does not tell what of ours was not read: what was sent in the last minute counts as unread. dbus-daemon \
+             tells where it was built with statistics"
+        );
         Kind::Silent
     };
     *unread.kind.get_or_init(|| kind)

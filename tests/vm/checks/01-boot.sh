@@ -42,6 +42,10 @@ nothing_went_wrong() {
   equal 'what the service calls an error' "$errors" ''
 }
 
+the_bus_tells() {
+  refuses grep --quiet 'bus does not tell' <(journalctl --boot --quiet --unit="$UNIT" --output=cat)
+}
+
 check 'the service becomes active' eventually 60 systemctl is-active --quiet "$UNIT"
 check 'it became active after auditd' after_auditd
 check 'it is connected' eventually 30 connected
@@ -50,4 +54,5 @@ check 'auditctl lists them' grep -q . <(rules opensnitch)
 check 'systemctl status has a line of its own' status_line
 check 'a connect is known by its pid, and signalled' connect_is_known
 check 'opensnitch-auditctl shows the same' the_tool_agrees
+check 'the bus tells what was not read' the_bus_tells
 check 'no error in its journal' nothing_went_wrong
