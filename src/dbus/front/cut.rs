@@ -194,6 +194,9 @@ mod tests {
     use std::fs::File;
     use std::os::fd::OwnedFd;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A message as it stands on the bus.
@@ -230,6 +233,26 @@ mod tests {
         let (cut_off, rest) = rest.split_at(head);
         assert_eq!(cut_off[4..8], [0; 4]);
         assert!(rest == [longest, short].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_pieces_change_nothing(
+            changes in vec((any::<usize>(), any::<u8>()), 0..8),
+            piece in 1_usize..200,
+        ) {
+            let long = "x".repeat(MAX_ARGUMENTS);
+            let messages = [message("/a", "text", 0), message("/b", &long, 1), message("/c", "", 0)];
+            let mut stream = [&b"OK 1234\r\n"[..], &messages.concat()].concat();
+            for (at, byte) in changes {
+                // Where the headers are.
+                let at = at % 400;
+                stream[at] = byte;
+            }
+            let whole = cut_in_pieces(&stream, usize::MAX);
+            prop_assert!(whole.0.len() <= stream.len());
+            prop_assert!(cut_in_pieces(&stream, piece) == whole);
+        }
     }
 
     #[test]

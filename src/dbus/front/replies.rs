@@ -78,9 +78,11 @@ impl Replies {
     /// What becomes of a reply of so many bytes.
     pub(crate) fn judge(&mut self, caller: &OwnedUniqueName, uid: Option<u32>, bytes: usize) -> Verdict {
         let is_full = self.is_full(caller, uid);
-        if is_full {
-            // Some may have been read meanwhile.
+        if is_full || self.by_name.len() >= MAX_CONNECTIONS / 2 {
+            // Some may have been read meanwhile, and some connections may be gone.
             self.ask_for_all();
+        }
+        if is_full {
             if bytes > SHORT {
                 return Verdict::Refuse;
             }
