@@ -221,7 +221,8 @@ fn sockets_bound_to_an_interface_are_found() {
         return;
     }
     let diag = SockDiag::open().unwrap();
-    run("ip", &["address", "add", "fe80::1/64", "dev", "lo"]);
+    // Without a search for the same address elsewhere, during which nobody may bind to it.
+    run("ip", &["address", "add", "fe80::1/64", "dev", "lo", "nodad"]);
     let SocketAddr::V6(mut local) = address("[fe80::1]:0") else { unreachable!() };
     local.set_scope_id(1);
     let listener = TcpListener::bind(local).unwrap();
