@@ -159,7 +159,7 @@ impl Session<'_> {
     }
 
     /// Says that rows of others are not shown; how many there are is not told to whoever may not see them.
-    fn say_hidden(&self) {
+    pub(super) fn say_hidden(&self) {
         if !self.look.as_json && self.look.legend && !self.sees_all() {
             eprintln!(
                 "opensnitch-auditctl: rows of other users are hidden: 'pkexec opensnitch-auditctl …' shows them, and so does \

@@ -1,4 +1,4 @@
-//! Events as they are seen, until interrupted.
+//! Events as they are seen, until interrupted: of root and the group by the signals for all, of anybody else by a subscription.
 //!
 //! Guarantee: what is shown comes from the service. Anybody may send a signal straight to this process, so the sender of each
 //! is compared with the owner of the service's name.
@@ -6,7 +6,7 @@
 use std::io;
 
 use futures_util::StreamExt;
-use opensnitch_audit_client::{EventSeen, EventsLost, Finding, INTERFACE, NAME, PATH};
+use opensnitch_audit_client::{Event, EventSeen, EventsLost, Finding, INTERFACE, NAME, PATH, Seen};
 use zbus::fdo::{DBusProxy, NameOwnerChanged, PropertiesChanged};
 use zbus::message::Message;
 use zbus::names::UniqueName;
@@ -15,7 +15,6 @@ use zbus::{MatchRule, MessageStream, message};
 use super::Failure;
 use super::client::Session;
 use super::column::Merged;
-use super::escape::printable;
 use super::filter::{Filter, Wanted};
 use super::table::Table;
 
@@ -31,10 +30,14 @@ pub(super) async fn run(session: &Session<'_>, filter: &Filter) -> Result<(), Fa
     for rule in rules(&wanted)? {
         bus.add_match_rule(rule).await.map_err(zbus::Error::from)?;
     }
-    // The bus says nothing to whom it passes no signal on: without this one would wait for ever.
+    // The bus says nothing to whom it passes no signal on.
     let findings = session.audit.diagnose().await?;
-    if let Some(finding) = findings.iter().find(|finding| finding.id == Finding::CALLER_NOT_IN_GROUP) {
-        return Err(zbus::Error::from(zbus::fdo::Error::AccessDenied(printable(&finding.message))).into());
+    let subscribes = findings.iter().any(|finding| finding.id == Finding::CALLER_NOT_IN_GROUP);
+    if subscribes {
+        // The service asks a subscriber whether it reads; this answers.
+        let _ = session.connection.object_server();
+        session.audit.subscribe(&wanted.query()).await?;
+        session.say_hidden();
     }
     let service = NAME.try_into()?;
     let mut owner = bus.get_name_owner(service).await.ok();
@@ -54,6 +57,9 @@ pub(super) async fn run(session: &Session<'_>, filter: &Filter) -> Result<(), Fa
                     None => "the service stopped, and no event is seen until it is back",
                     Some(_) => "the service is back",
                 });
+                if subscribes && owner.is_some() {
+                    session.audit.subscribe(&wanted.query()).await?;
+                }
             }
         } else if owner.as_ref().is_some_and(|owner| is_from(&message, owner.as_str())) {
             from_service(&message, &wanted, &mut table)?;
@@ -64,12 +70,14 @@ pub(super) async fn run(session: &Session<'_>, filter: &Filter) -> Result<(), Fa
 
 fn from_service(message: &Message, wanted: &Wanted, table: &mut Table<'_, io::Stdout>) -> Result<(), Failure> {
     if let Some(seen) = EventSeen::from_message(message.clone()) {
-        let event = seen.args()?.event;
-        if wanted.holds(&event) {
-            table.row(&event)?;
-        }
+        show(&seen.args()?.event, wanted, table)?;
     } else if let Some(lost) = EventsLost::from_message(message.clone()) {
-        say(&format!("{} events were too many to be signalled: 'find' shows them", lost.args()?.count));
+        say_lost(lost.args()?.count);
+    } else if let Some(seen) = Seen::from_message(message) {
+        match seen? {
+            Seen::Event(event) => show(&event, wanted, table)?,
+            Seen::Lost(count) => say_lost(count),
+        }
     } else if let Some(changed) = PropertiesChanged::from_message(message.clone())
         && let Some(connected) = changed.args()?.changed_properties.get("Connected")
     {
@@ -79,6 +87,14 @@ fn from_service(message: &Message, wanted: &Wanted, table: &mut Table<'_, io::St
         });
     }
     Ok(())
+}
+
+fn show(event: &Event, wanted: &Wanted, table: &mut Table<'_, io::Stdout>) -> io::Result<()> {
+    if wanted.holds(event) { table.row(event) } else { Ok(()) }
+}
+
+fn say_lost(count: u64) {
+    say(&format!("{count} events were too many to be signalled: 'find' shows them"));
 }
 
 fn is_from(message: &Message, name: &str) -> bool {

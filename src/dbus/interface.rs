@@ -13,7 +13,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, interface};
 
 use super::caller::Caller;
-use super::{Error, State, connection, query, wire};
+use super::{Error, State, connection, delivery, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
 use crate::socket::{SockDiag, Tuple};
@@ -270,6 +270,41 @@ impl Audit {
         .await
     }
 
+    async fn subscribe(
+        &self,
+        query: HashMap<String, OwnedVariant>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let caller = self.state.callers.enter(connection, &header).await?;
+        let query = query::of_subscription(query)?;
+        let is_of_own = query.uid == Some(caller.uid);
+        let (sight, limits) = (caller.sight(), self.state.limits());
+        let subscription = self.state.subscriptions.open(&header, caller.uid, query, sight, limits)?;
+        // It may have left before it was known here.
+        if !delivery::is_there(connection, &subscription.name).await {
+            self.state.subscriptions.close(&subscription.name);
+        } else if sight != Sight::All
+            && !is_of_own
+            && self.polkit.authorize(connection, &header, Action::ReadAllEvents).await.is_ok()
+        {
+            subscription.see(Sight::All);
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        let _caller = self.state.callers.enter(connection, &header).await?;
+        if let Some(caller) = header.sender() {
+            self.state.subscriptions.close(caller);
+        }
+        Ok(())
+    }
+
     #[zbus(signal)]
     pub(super) async fn event_seen(
         emitter: &SignalEmitter<'_>,
@@ -317,6 +352,7 @@ impl Audit {
             return BTreeMap::from([(Statistics::RECONNECTS, reconnects)]);
         }
         let kernel = self.blocking(State::kernel_status).await.ok().flatten();
+        self.state.store.statistics.subscriptions.set(self.state.subscriptions.count());
         let mut all: BTreeMap<_, _> = self.state.store.counters().into_iter().collect();
         // The kernel's own are absent where it does not tell them.
         if let Some(status) = kernel {

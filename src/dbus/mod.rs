@@ -4,6 +4,7 @@
 
 mod caller;
 mod connection;
+mod delivery;
 mod error;
 mod front;
 mod gate;
@@ -11,6 +12,7 @@ mod interface;
 mod query;
 mod signals;
 mod state;
+mod subscriptions;
 mod tasks;
 mod turns;
 mod unread;
@@ -18,6 +20,7 @@ pub mod wire;
 
 use std::sync::Arc;
 
+pub use delivery::deliver;
 pub use error::Error;
 pub use front::answer_refused;
 pub use signals::Limits;
@@ -42,7 +45,9 @@ use interface::Audit;
 pub async fn connect(state: Arc<State>) -> zbus::Result<(Connection, Receiver<Message>)> {
     let (front, refused) = Front::connect(&Address::system()?, state.clone()).await?;
     let audit = gate::Gate::new(Audit::new(state), &Audit::PROPERTIES);
-    let connection = Builder::socket(front).serve_at(PATH, audit).build().await?;
+    // The signals that one subscriber alone receives.
+    let subscription = gate::Gate::new(delivery::Subscription, &[]);
+    let connection = Builder::socket(front).serve_at(PATH, audit).serve_at(PATH, subscription).build().await?;
     gate::guard_properties(connection.object_server()).await?;
     Ok((connection, refused))
 }

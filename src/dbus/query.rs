@@ -1,4 +1,4 @@
-//! What `FindEvents` is asked for, checked: the contract says which keys there are and of which type, and here is what
+//! What `FindEvents` and `Subscribe` are asked for, checked: the contract says which keys there are and of which type, and here is what
 //! they mean.
 
 use std::collections::HashMap;
@@ -51,6 +51,19 @@ pub(super) fn query(keys: HashMap<String, OwnedVariant>) -> Result<Query, Error>
         query.limit = limit as usize;
     }
     Ok(query)
+}
+
+/// The same for events to come, of which there are no pages.
+///
+/// # Errors
+/// As of [`query`], and where a key is of pages.
+pub(super) fn of_subscription(keys: HashMap<String, OwnedVariant>) -> Result<Query, Error> {
+    if let Some(key) = ["Limit", "Cursor"].into_iter().find(|key| keys.contains_key(*key)) {
+        return Err(Error::InvalidArgs(format!(
+            "the query key {key} is of FindEvents: a subscription has no pages, leave it out"
+        )));
+    }
+    query(keys)
 }
 
 fn none(key: &str, expected: &str, is: &str) -> Error {

@@ -16,7 +16,7 @@ use super::turns::Turns;
 use crate::process::program_id;
 use crate::store::{Answer, Owner, Row};
 
-/// Windows open at the same time; beyond it the oldest is closed early.
+/// Windows open at the same time for the signals that all receive.
 const MAX_WINDOWS: usize = 1024;
 
 /// What the events in them hold together, in bytes.
@@ -41,6 +41,21 @@ pub struct Limits {
     pub per_second: u32,
     /// Events alike within this time become one.
     pub coalesce: Duration,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Windows open at the same time; beyond it the oldest is closed early. As many signals may be due where nobody takes
+    /// them.
+    pub windows: usize,
+    /// What the events in them hold together, in bytes.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// For the signals that all receive.
+    pub(super) const FOR_ALL: Self = Self { windows: MAX_WINDOWS, bytes: MAX_BYTES };
 }
 
 /// What became of events, in events, since the last time somebody asked.
@@ -71,6 +86,7 @@ struct Alike {
 pub(super) struct Signals {
     limits: Limits,
     is_stopped: bool,
+    room: Room,
     tokens: f64,
     refilled: Duration,
     /// What came in each open window, the newest of the events that were merged; `None` where nothing did.
@@ -88,12 +104,13 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// As often as these say.
+    /// As often as these say, and as much as there is room for.
     #[must_use]
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, room: Room) -> Self {
         Self {
             limits,
             is_stopped: false,
+            room,
             tokens: f64::from(limits.per_second),
             refilled: Duration::ZERO,
             windows: HashMap::new(),
@@ -125,6 +142,12 @@ impl Signals {
     /// From now on as often as these say.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Whether nothing more should be pushed until what is due was taken.
+    #[must_use]
+    pub(super) fn is_full(&self) -> bool {
+        self.due.len() >= self.room.windows || self.bytes > self.room.bytes
     }
 
     /// Whether every event is lost from now on.
@@ -187,7 +210,7 @@ impl Signals {
         }
         // What is left waits, for a second at the most.
         let most = if self.is_stopped { 0 } else { self.limits.per_second as usize };
-        while (self.due.len() > most || self.bytes > MAX_BYTES)
+        while (self.due.len() > most || self.bytes > self.room.bytes)
             && let Some(answer) = self.due.lose_one()
         {
             self.bytes -= answer.row.size();
@@ -206,7 +229,7 @@ impl Signals {
     /// Closes the windows whose time has come, and the oldest where there are too many.
     fn close(&mut self, now: Duration) {
         while let Some((closes, _)) = self.closing.front() {
-            let is_crowded = self.closing.len() > MAX_WINDOWS || self.bytes > MAX_BYTES;
+            let is_crowded = self.closing.len() > self.room.windows || self.bytes > self.room.bytes;
             if *closes > now && !is_crowded {
                 return;
             }
@@ -267,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_first_of_its_kind_goes_at_once_and_those_that_follow_as_one() {
-        let mut signals = Signals::new(Limits { per_second: 1000, coalesce: ms(100) });
+        let mut signals = Signals::new(Limits { per_second: 1000, coalesce: ms(100) }, Room::FOR_ALL);
         signals.push(connect(7, 80), ms(0));
         signals.push(connect(7, 443), ms(0));
         signals.push(connect(8, 80), ms(0));
@@ -291,7 +314,7 @@ mod tests {
 
     #[test]
     fn every_event_is_sent_merged_or_lost_and_losses_are_told_once_a_second() {
-        let mut signals = Signals::new(Limits { per_second: 2, coalesce: ms(5) });
+        let mut signals = Signals::new(Limits { per_second: 2, coalesce: ms(5) }, Room::FOR_ALL);
         let (mut all, mut told, mut lost) = (Told::default(), Vec::new(), 0);
         for step in 0..4000 {
             if step < 2500 {
@@ -316,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_user_delays_nobody_elses_signals() {
-        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) });
+        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) }, Room::FOR_ALL);
         let (mut heard, mut asked) = (Vec::new(), Vec::new());
         for step in 0..2000 {
             let pid = u32::try_from(step).unwrap();
@@ -338,7 +361,7 @@ mod tests {
 
     #[test]
     fn while_signals_are_stopped_every_event_is_lost() {
-        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) });
+        let mut signals = Signals::new(Limits { per_second: 100, coalesce: ms(0) }, Room::FOR_ALL);
         signals.set_stopped(true);
         (0..50).for_each(|pid| signals.push(connect(pid, 80), ms(0)));
         assert_eq!(due(&mut signals, ms(0)), []);
@@ -350,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_kinds_is_bounded() {
-        let mut signals = Signals::new(Limits { per_second: 10_000, coalesce: ms(10_000) });
+        let mut signals = Signals::new(Limits { per_second: 10_000, coalesce: ms(10_000) }, Room::FOR_ALL);
         for pid in 0..5000 {
             signals.push(connect(pid, 80), ms(0));
             signals.push(connect(pid, 80), ms(0));

@@ -8,6 +8,7 @@ use event_listener::Event as Notifier;
 
 use super::Limits;
 use super::caller::Callers;
+use super::subscriptions::Subscriptions;
 use super::unread::Unread;
 use crate::process::Accounts;
 use crate::queue::Queue;
@@ -54,6 +55,7 @@ pub struct State {
     pub sockets: Option<SockDiag>,
     /// Events on their way to a signal.
     pub seen: Arc<Queue<Row>>,
+    pub(super) subscriptions: Subscriptions,
     /// Notified when our rules may have changed.
     pub rules_changed: Notifier,
     pub(super) callers: Callers,
@@ -92,6 +94,7 @@ impl State {
             accounts,
             sockets,
             seen,
+            subscriptions: Subscriptions::default(),
             rules_changed: Notifier::new(),
             setup: Mutex::new(setup),
             kernel: Mutex::default(),

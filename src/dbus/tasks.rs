@@ -20,7 +20,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, MatchRule, MessageStream, Variant};
 
 use super::interface::Audit;
-use super::signals::{Outgoing, Signals};
+use super::signals::{Outgoing, Room, Signals};
 use super::unread::Pace;
 use super::{State, wire};
 use crate::store::Owner;
@@ -34,7 +34,7 @@ const LOSSES_EVERY: Duration = Duration::from_secs(60);
 /// Sends the signals `EventSeen` and `EventsLost`. It is the only task that does: a send is never cancelled half way. Adds to
 /// `heartbeat` as long as it lives.
 pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, heartbeat: Arc<AtomicU64>) {
-    let mut signals = Signals::new(state.limits());
+    let mut signals = Signals::new(state.limits(), Room::FOR_ALL);
     let mut pace = Pace::default();
     let mut losses_told: Option<Duration> = None;
     loop {
@@ -44,6 +44,7 @@ pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, he
         tokio::select! {
             rows = state.seen.pop_all() => {
                 let now = state.now();
+                state.subscriptions.offer(&rows, now);
                 rows.into_iter().for_each(|row| signals.push(row, now));
             }
             () = sleep(wait) => {}
@@ -123,6 +124,7 @@ pub async fn forget_departed(
             {
                 state.callers.forget(&name);
                 state.unread.forget(&name);
+                state.subscriptions.close(&name);
             }
         }
     })

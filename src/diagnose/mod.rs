@@ -225,8 +225,8 @@ fn caller(caller: &Caller) -> Option<Finding> {
         CALLER_NOT_IN_GROUP,
         Severity::Info,
         format!(
-            "{who} is not in the group opensnitch-audit, as far as this login knows: no signal reaches this user, and \
-             only the user's own events are shown. Joining it takes a new login"
+            "{who} is not in the group opensnitch-audit, as far as this login knows: only the user's own events are shown, \
+             and signalled to whoever subscribes. Joining it takes a new login"
         ),
         format!("groupadd --system --force opensnitch-audit && usermod --append --groups opensnitch-audit {name}"),
     ))

@@ -172,6 +172,7 @@ impl Service {
             tokio::spawn(departed),
             tokio::spawn(dbus::ask_for_unread(state.clone(), connection.clone())),
             tokio::spawn(dbus::answer_refused(connection.clone(), refused)),
+            tokio::spawn(dbus::deliver(state.clone(), connection.clone())),
             tokio::spawn(dbus::send_signals(state.clone(), emitter.clone(), signals)),
             tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),
             tokio::spawn(tasks::verify_rules(state.clone(), sink.rules_touched.clone())),

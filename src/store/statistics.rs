@@ -84,6 +84,10 @@ counters! {
     signals_coalesced: "SignalsCoalesced",
     /// Events that were not signalled: too many.
     signals_lost: "SignalsLost",
+    /// Connections that have subscribed now.
+    subscriptions: "Subscriptions",
+    /// Events that one of them was not told: too many, or it did not read.
+    subscriptions_lost: "SubscriptionsLost",
     /// Events written to the journal.
     journal_sent: "JournalSent",
     /// Events that were to be written there and were not: too many, or journald does not take them.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use opensnitch_audit::polkit::Action;
 use opensnitch_audit::store::Statistics;
-use opensnitch_audit_client::{Event, GROUP, NAME, PATH, Query, action};
+use opensnitch_audit_client::{Event, GROUP, NAME, PATH, Query, SUBSCRIPTION, action};
 
 use crate::support::World;
 
@@ -14,10 +14,11 @@ fn shipped(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// A member of an interface in one line, with its arguments in order and its annotations.
+/// The members of our interfaces, each in one line, with its arguments in order and its annotations.
 fn members(xml: &str) -> BTreeSet<String> {
     let mut members = BTreeSet::new();
     let mut inside = false;
+    let mut interface = String::new();
     let mut member: Option<String> = None;
     for tag in tags(xml) {
         let (name, end) = tag.strip_prefix('/').map_or((tag.as_str(), false), |name| (name, true));
@@ -27,12 +28,15 @@ fn members(xml: &str) -> BTreeSet<String> {
             value.split('"').next().map(str::to_owned)
         };
         match kind.as_str() {
-            "interface" => inside = !end && of("name").as_deref() == Some(NAME),
+            "interface" => {
+                interface = of("name").unwrap_or_default();
+                inside = !end && [NAME, SUBSCRIPTION].contains(&interface.as_str());
+            }
             "method" | "signal" | "property" if inside => {
                 if !end {
                     let name = of("name").unwrap();
                     member = Some(
-                        [Some(kind), Some(name), of("type"), of("access")]
+                        [Some(kind), Some(format!("{interface}.{name}")), of("type"), of("access")]
                             .into_iter()
                             .flatten()
                             .collect::<Vec<_>>()
@@ -81,8 +85,11 @@ fn tags(xml: &str) -> Vec<String> {
 fn the_running_service_is_as_its_contract_says() {
     let Some(world) = World::start("") else { return };
     let contract = members(&shipped("dbus/org.opensnitch.Audit.xml"));
-    assert_eq!(contract.len(), 7 + 2 + 5);
-    assert!(contract.contains("method FindEvents, query a{sv} in, events aa{sv} out, next t out"), "{contract:?}");
+    assert_eq!(contract.len(), 9 + 2 + 5 + 2);
+    assert!(
+        contract.contains("method org.opensnitch.Audit.FindEvents, query a{sv} in, events aa{sv} out, next t out"),
+        "{contract:?}"
+    );
     assert_eq!(members(&world.root().introspect()), contract);
 }
 
@@ -120,8 +127,8 @@ fn a_name_is_the_same_in_every_shipped_file() {
     for attribute in ["own", "send_destination", "receive_sender", "receive_interface"] {
         assert_eq!(values(&policy, attribute), set(&[NAME]), "{attribute}");
     }
-    // By destination alone: a wrong interface is for the service to answer.
-    assert_eq!(values(&policy, "send_interface"), set(&[]));
+    // By destination alone: a wrong interface is for the service to answer. The one is what the service itself may call.
+    assert_eq!(values(&policy, "send_interface"), set(&["org.freedesktop.DBus.Peer"]));
     assert_eq!(values(&policy, "group"), set(&[GROUP]));
 
     // Nothing starts the service but an administrator and the boot: a call must not bring rules back.

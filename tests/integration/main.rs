@@ -31,4 +31,5 @@ mod properties;
 mod service;
 mod signals;
 mod stream;
+mod subscriptions;
 mod support;

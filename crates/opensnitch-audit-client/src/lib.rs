@@ -49,7 +49,25 @@
 //!
 //! # What happens now?
 //!
-//! Root and the members of the group [`opensnitch-audit`](GROUP) receive signals. Let the bus choose what you need, and
+//! Everyone can [follow](AuditProxy::follow) the events that they may see:
+//!
+//! ```no_run
+//! # use opensnitch_audit_client::{AuditProxy, Query, Seen};
+//! # async fn example(audit: AuditProxy<'_>) -> zbus::Result<()> {
+//! use futures_util::StreamExt;
+//!
+//! let mut subscription = audit.follow(&Query::new().event_type("connect")).await?;
+//! while let Some(seen) = subscription.next().await {
+//!     match seen? {
+//!         Seen::Event(event) => println!("{:?} connected to {:?}", event.program(), event.dst_host),
+//!         Seen::Lost(count) => println!("{count} more were too many to be told"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Root and the members of the group [`opensnitch-audit`](GROUP) also receive the signals that go to all of them. Let the bus choose what you need, and
 //! read the stream without pause: while 64 messages wait in it, the connection's other answers wait too.
 //!
 //! ```no_run
@@ -85,6 +103,7 @@ mod loss;
 mod protocol;
 mod proxy;
 mod query;
+mod subscription;
 
 pub use event::{Event, text};
 pub use finding::Finding;
@@ -92,6 +111,7 @@ pub use loss::Loss;
 pub use protocol::{Protocol, UnknownProtocol};
 pub use proxy::{AuditProxy, EventSeen, EventSeenArgs, EventSeenStream, EventsLost, EventsLostArgs, EventsLostStream};
 pub use query::{InvalidQuery, Query};
+pub use subscription::{Seen, Subscription, SubscriptionProxy};
 
 /// The service's name on the system bus.
 pub const NAME: &str = "org.opensnitch.Audit";
@@ -99,10 +119,13 @@ pub const NAME: &str = "org.opensnitch.Audit";
 /// The interface, which has the name of the service.
 pub const INTERFACE: &str = NAME;
 
+/// The interface of the signals that a [subscriber](AuditProxy::follow) receives.
+pub const SUBSCRIPTION: &str = "org.opensnitch.Audit.Subscription";
+
 /// The one object.
 pub const PATH: &str = "/org/opensnitch/Audit";
 
-/// The group whose members see all events and receive the signals.
+/// The group whose members see all events, and receive the signals that tell of them.
 pub const GROUP: &str = "opensnitch-audit";
 
 /// What the service counted since its start: `LinesRead`, `EventsMatched`, `SignalsLost`, …

@@ -70,6 +70,19 @@ pub trait Audit {
     #[zbus(allow_interactive_auth)]
     fn delete_rules(&self) -> zbus::Result<u32>;
 
+    /// From now on this connection receives the signals of [`SubscriptionProxy`](crate::SubscriptionProxy), for events that
+    /// match and that the caller may see; see [`follow`](AuditProxy::follow), which makes a stream of them.
+    ///
+    /// polkit is asked whether the caller may see the events of others, and nobody else is.
+    ///
+    /// # Errors
+    /// [`INVALID_ARGS`](crate::error::INVALID_ARGS) names the key that is wrong,
+    /// [`LIMITS_EXCEEDED`](crate::error::LIMITS_EXCEEDED) where there are too many subscriptions.
+    fn subscribe(&self, query: &Query) -> zbus::Result<()>;
+
+    /// Ends what [`subscribe`](AuditProxy::subscribe) began. The end of the connection does so, too.
+    fn unsubscribe(&self) -> zbus::Result<()>;
+
     /// Why events may not arrive, or not be seen by the caller. Empty where nothing is wrong.
     fn diagnose(&self) -> zbus::Result<Vec<Finding>>;
 

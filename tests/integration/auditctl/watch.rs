@@ -31,6 +31,30 @@ fn it_shows_what_matches_as_it_is_seen() {
 }
 
 #[test]
+fn an_ordinary_user_sees_own_events() {
+    let Some(mut world) = World::start("coalesce_ms = 0") else { return };
+    let watch = Listener::watch(&world.client(User::Alice), &["--port", "443"]);
+    watch.wait_for("rows of other users are hidden");
+    for (uid, port) in [(User::Bob.uid(), 443), (0, 443), (User::Alice.uid(), 80), (User::Alice.uid(), 443)] {
+        world.auditd.send(Records::connect(port).uid(uid).exe(&format!("/opt/{uid}-{port}")).text());
+    }
+    watch.wait_for(&format!("/opt/{}-443", User::Alice.uid()));
+    assert_eq!(watch.count("/opt/"), 1, "{:?}", watch.lines());
+
+    world.daemon.kill(rustix::process::Signal::TERM);
+    world.daemon.wait();
+    let socket = world.bus.folder().join("audispd_events");
+    world.daemon = Daemon::start(&world.bus, &format!("socket = '{}'\ncoalesce_ms = 0", socket.display()));
+    world.auditd.accept();
+    watch.wait_for("the service is back");
+    eventually("an event after it was back", || {
+        world.auditd.send(Records::connect(443).uid(User::Alice.uid()).exe("/opt/again").text());
+        sleep(Duration::from_millis(50));
+        watch.has_heard("/opt/again").then_some(())
+    });
+}
+
+#[test]
 fn it_says_when_the_service_stops_and_is_back() {
     let Some(mut world) = World::start("coalesce_ms = 0") else { return };
     let watch = Listener::watch(&world.root(), &[]);

@@ -17,6 +17,7 @@ mod process;
 mod raw;
 mod records;
 mod require;
+mod subscriber;
 mod wait;
 mod world;
 
@@ -32,5 +33,6 @@ pub(crate) use process::{Process, memory};
 pub(crate) use raw::{Raw, call as raw_call};
 pub(crate) use records::Records;
 pub(crate) use require::available;
+pub(crate) use subscriber::Subscriber;
 pub(crate) use wait::eventually;
 pub(crate) use world::World;
