@@ -20,6 +20,7 @@ use zbus::{Connection, interface};
 use super::signals::Outgoing;
 use super::subscriptions::Subscription as Subscriber;
 use super::{State, wire};
+use crate::quota::Place;
 
 /// How long nothing is looked at where nothing waits. Whatever happens ends it.
 const IDLE: Duration = Duration::from_secs(60);
@@ -60,8 +61,11 @@ pub async fn deliver(state: Arc<State>, connection: Connection) {
             if let Some(signal) = signal {
                 is_idle = false;
                 match send(&state, &connection, &subscriber, signal).await {
-                    Ok(bytes) if subscriber.sent(bytes) => ask(&state, &connection, subscriber),
-                    Ok(_) => {}
+                    Ok(bytes) => {
+                        if let Some(place) = subscriber.sent(bytes) {
+                            ask(&state, &connection, subscriber, place);
+                        }
+                    }
                     Err(error) => warn!(%error, "a subscriber could not be told"),
                 }
             } else if let Some(due) = subscriber.deadline() {
@@ -103,11 +107,12 @@ async fn send(
 
 /// Asks a subscriber to answer. The question is never dropped, since the bus counts it until there is an answer or nobody to
 /// give one; so it holds the subscriber's place until then.
-fn ask(state: &Arc<State>, connection: &Connection, subscriber: Arc<Subscriber>) {
+fn ask(state: &Arc<State>, connection: &Connection, subscriber: Arc<Subscriber>, place: Arc<Place>) {
     let (state, connection) = (state.clone(), connection.clone());
     tokio::spawn(async move {
         let peer = "org.freedesktop.DBus.Peer";
         let answer = connection.call_method(Some(subscriber.name.as_ref()), PATH, Some(peer), "Ping", &()).await;
+        drop(place);
         match answer {
             Ok(_) => subscriber.answered(),
             // Whoever refuses has read the question.

@@ -45,12 +45,12 @@ pub(super) struct Subscription {
     pub(super) name: OwnedUniqueName,
     query: Query,
     waiting: Mutex<Waiting>,
-    /// A place is taken as long as an answer is owed, too, whether the subscription has ended or not.
-    _place: Place,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    /// Its place; `None` where it ended. Whoever waits for its answer holds the place, too.
+    place: Option<Arc<Place>>,
     sight: Sight,
     signals: Signals,
     /// Events that were lost since the beginning, and how many of them nobody has counted yet.
@@ -93,23 +93,33 @@ impl Subscriptions {
         limits: Limits,
     ) -> Result<Arc<Subscription>, Error> {
         let mut by_name = self.lock();
-        by_name.remove(&name);
+        if let Some(replaced) = by_name.remove(&name) {
+            replaced.end();
+        }
         let place = self.quota.take(uid).ok_or_else(|| {
             Error::LimitsExceeded(format!(
                 "there are too many subscriptions, at most {MAX_OF_USER} of a user and {MAX_SUBSCRIPTIONS} of all: call \
                  Unsubscribe, or close a connection, where one is not needed any more"
             ))
         })?;
-        let waiting = Waiting { sight, signals: Signals::new(limits, ROOM), lost: 0, uncounted: 0, unanswered: 0 };
-        let subscription =
-            Arc::new(Subscription { name: name.clone(), query, waiting: Mutex::new(waiting), _place: place });
+        let waiting = Mutex::new(Waiting {
+            place: Some(Arc::new(place)),
+            sight,
+            signals: Signals::new(limits, ROOM),
+            lost: 0,
+            uncounted: 0,
+            unanswered: 0,
+        });
+        let subscription = Arc::new(Subscription { name: name.clone(), query, waiting });
         by_name.insert(name, subscription.clone());
         Ok(subscription)
     }
 
     /// Ends that of a connection, where it has one.
     pub(super) fn close(&self, name: &UniqueName<'_>) {
-        self.lock().remove(name.as_str());
+        if let Some(closed) = self.lock().remove(name.as_str()) {
+            closed.end();
+        }
     }
 
     /// Ends that one, where it was not replaced.
@@ -118,6 +128,7 @@ impl Subscriptions {
         if by_name.get(&subscription.name).is_some_and(|one| Arc::ptr_eq(one, subscription)) {
             by_name.remove(&subscription.name);
         }
+        subscription.end();
     }
 
     /// How many there are.
@@ -164,10 +175,10 @@ impl Subscription {
         }
     }
 
-    /// The next signal to send, unless an answer is owed.
+    /// The next signal to send, unless an answer is owed, or it ended.
     pub(super) fn next(&self, limits: Limits, now: Duration) -> Option<Outgoing> {
         let mut waiting = self.lock();
-        if waiting.owes_an_answer() {
+        if waiting.is_silent() {
             return None;
         }
         waiting.signals.set_limits(limits);
@@ -181,7 +192,7 @@ impl Subscription {
     /// When [`next`](Self::next) should be asked again though nothing happens.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let waiting = self.lock();
-        if waiting.owes_an_answer() { None } else { waiting.signals.deadline() }
+        if waiting.is_silent() { None } else { waiting.signals.deadline() }
     }
 
     /// How many events were lost since the last call.
@@ -189,16 +200,20 @@ impl Subscription {
         std::mem::take(&mut self.lock().uncounted)
     }
 
-    /// A signal of so many bytes was sent. Whether an answer is owed from now on.
-    pub(super) fn sent(&self, bytes: usize) -> bool {
+    /// A signal of so many bytes was sent. Where an answer is owed from now on: the place, to be held until it came.
+    pub(super) fn sent(&self, bytes: usize) -> Option<Arc<Place>> {
         let mut waiting = self.lock();
         waiting.unanswered += bytes;
-        waiting.owes_an_answer()
+        waiting.place.clone().filter(|_| waiting.owes_an_answer())
     }
 
     /// It answered.
     pub(super) fn answered(&self) {
         self.lock().unanswered = 0;
+    }
+
+    fn end(&self) {
+        self.lock().place = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -209,6 +224,10 @@ impl Subscription {
 impl Waiting {
     fn owes_an_answer(&self) -> bool {
         self.unanswered >= MAX_UNANSWERED
+    }
+
+    fn is_silent(&self) -> bool {
+        self.place.is_none() || self.owes_an_answer()
     }
 
     fn lose(&mut self, events: u64) {
@@ -258,8 +277,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_owed_takes_the_place_of_a_subscription_that_ended() {
         let subscriptions = Subscriptions::default();
-        let owed: Vec<_> = (0..1000).map_while(|_| open(&subscriptions, 1, 1).ok()).collect();
-        assert_eq!(owed.len(), 7);
+        let again = || (0..1000).map_while(|_| open(&subscriptions, 1, 1).ok());
+        assert_eq!(again().collect::<Vec<_>>().len(), 1000, "whoever looks at it does not keep it");
+        let owed: Vec<_> = again().map(|one| one.sent(MAX_UNANSWERED).unwrap()).collect();
+        assert_eq!(owed.len(), MAX_OF_USER);
         drop(owed);
         assert!(open(&subscriptions, 1, 1).is_ok());
     }
@@ -274,10 +295,10 @@ mod tests {
         };
         offer(3);
         assert_eq!(told(&subscription), (3, 0));
-        assert!(!subscription.sent(MAX_UNANSWERED - 1));
+        assert!(subscription.sent(MAX_UNANSWERED - 1).is_none());
         offer(1);
         assert_eq!(told(&subscription), (1, 0));
-        assert!(subscription.sent(1));
+        assert!(subscription.sent(1).is_some());
         offer(5000);
         assert_eq!((told(&subscription), subscription.deadline()), ((0, 0), None));
         subscription.answered();

@@ -28,15 +28,20 @@ impl User {
         let path = bus.folder().join("bus");
         // The bus looks at who connects, and that is a thread.
         let connect = thread::spawn(move || {
-            if self != Self::Root {
-                let groups = [Gid::from_raw(AUDIT_GROUP)];
-                set_thread_groups(if self == Self::Member { &groups } else { &[] }).unwrap();
-                set_thread_gid(Gid::from_raw(self.uid())).unwrap();
-                set_thread_uid(Uid::from_raw(self.uid())).unwrap();
-            }
+            self.take_over_thread();
             UnixStream::connect(path).unwrap()
         });
         connect.join().unwrap()
+    }
+
+    /// Makes the calling thread this user's, for good.
+    pub(super) fn take_over_thread(self) {
+        if self != Self::Root {
+            let groups = [Gid::from_raw(AUDIT_GROUP)];
+            set_thread_groups(if self == Self::Member { &groups } else { &[] }).unwrap();
+            set_thread_gid(Gid::from_raw(self.uid())).unwrap();
+            set_thread_uid(Uid::from_raw(self.uid())).unwrap();
+        }
     }
 }
 

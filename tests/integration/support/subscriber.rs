@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use opensnitch_audit_client::{AuditProxy, Event, Query, Seen, Subscription};
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use zbus::Connection;
 
-use super::{AUDIT_GROUP, PrivateBus, User};
+use super::{PrivateBus, User};
 
 /// How long something may take that is to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,12 +27,7 @@ impl Subscriber {
         let path = bus.folder().join("bus");
         let connect = thread::spawn(move || {
             // The bus and zbus ask who this is, and that is a thread.
-            if user != User::Root {
-                let group = [Gid::from_raw(AUDIT_GROUP)];
-                set_thread_groups(if user == User::Member { &group } else { &[] }).unwrap();
-                set_thread_gid(Gid::from_raw(user.uid())).unwrap();
-                set_thread_uid(Uid::from_raw(user.uid())).unwrap();
-            }
+            user.take_over_thread();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let connection = runtime.block_on(async {
                 let stream = UnixStream::connect(path).unwrap();
