@@ -60,7 +60,7 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
             let rate = count(&later, "EventsMatched").saturating_sub(count(&statistics, "EventsMatched"));
             line("Rate", format!("{rate} events in the last second, {} so far", count(&later, "EventsMatched")))?;
             line("Lost", Loss::of(&later).sentence(|time| session.look.shown.clock.with_zone(time)))?;
-            line("Remembered", format!("{} events", count(&later, "EventsRemembered")))?;
+            line("Remembered", remembered(&later, |time| session.look.shown.clock.with_zone(time)))?;
             writeln!(out)?;
             let counters: Vec<_> = later.iter().collect();
             for pair in counters.chunks(2) {
@@ -76,6 +76,15 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
         return Err(Failure::Unwell);
     }
     Ok(())
+}
+
+/// How many events are remembered, and how far back in time they reach.
+fn remembered(statistics: &Statistics, time: impl Fn(u64) -> String) -> String {
+    let events = count(statistics, "EventsRemembered");
+    match count(statistics, "OldestEvent") {
+        0 => format!("{events} events"),
+        oldest => format!("{events} events, back to {}", time(oldest)),
+    }
 }
 
 fn count(statistics: &Statistics, name: &str) -> u64 {

@@ -115,6 +115,12 @@ impl History {
         self.order.len()
     }
 
+    /// The row that came first.
+    pub(super) fn oldest(&self) -> Option<&Row> {
+        let (_, slot) = self.order.oldest()?;
+        Some(&self.slab.get(slot as usize)?.as_ref()?.row)
+    }
+
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }

@@ -244,6 +244,7 @@ impl Store {
             self.statistics.events_cached.set(inner.newest.len() as u64);
             self.statistics.events_evicted.set(inner.newest.evicted());
             self.statistics.events_remembered.set(inner.history.len() as u64);
+            self.statistics.oldest_event.set(inner.history.oldest().map_or(0, Row::timestamp_us));
             self.statistics.events_forgotten.set(inner.history.forgotten());
         }
         self.statistics.iter().collect()

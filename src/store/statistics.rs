@@ -70,6 +70,8 @@ counters! {
     events_evicted: "EventsEvicted",
     /// Events in the history now.
     events_remembered: "EventsRemembered",
+    /// When the oldest of them happened, in microseconds since the epoch; 0 where there is none.
+    oldest_event: "OldestEvent",
     /// Events that went from the history because it was full.
     events_forgotten: "EventsForgotten",
     /// Events that the history has from auditd's log, of the time before the service began.

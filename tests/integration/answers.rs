@@ -273,6 +273,7 @@ fn statistics_have_the_names_of_the_contract() {
         "EventsEvicted",
         "EventsRemembered",
         "EventsForgotten",
+        "OldestEvent",
         "EventsRecalled",
         "JournalSent",
         "JournalLost",

@@ -77,6 +77,9 @@ fn it_tells_what_the_bus_tells() {
     }
     let status = run(&world.bus, User::Root, &["--json", "status"]).objects();
     assert_eq!((&status[0]["Connected"], &status[0]["Statistics"]["EventsMatched"]), (&true.into(), &6.into()));
+    assert_eq!(status[0]["Statistics"]["OldestEvent"], client.event_of(all[0].pid).unwrap()["Timestamp"]);
+    let status = run(&world.bus, User::Root, &["--utc", "status"]).text;
+    assert!(status.contains("Remembered: 6 events, back to 20"), "{status}");
 }
 
 #[test]
