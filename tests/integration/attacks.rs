@@ -16,6 +16,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// What the service may take at the most under any of these, resident, in bytes.
 const MAX_PEAK: u64 = 64 * 1024 * 1024;
 
+/// How often something is tried again before it is clear that it never happens.
+const MAX_ROUNDS: usize = 2000;
+
 /// Root is answered, and an event comes through.
 #[track_caller]
 fn serves(world: &mut World) {
@@ -74,9 +77,12 @@ fn no_descriptor_of_a_caller_is_ever_taken() {
         serves(&mut world);
         let before = descriptors(&world);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let alice = User::Alice.connect(&world.bus);
+        let connect = async || {
+            let stream = User::Alice.connect(&world.bus);
+            zbus::connection::Builder::unix_stream(stream).user_id(User::Alice.uid()).build().await.unwrap()
+        };
         runtime.block_on(async {
-            let alice = zbus::connection::Builder::unix_stream(alice).user_id(User::Alice.uid()).build().await.unwrap();
+            let alice = connect().await;
             let file = fs::File::open("/dev/null").unwrap();
             let file = || zbus::OwnedFd::from(OwnedFd::from(file.try_clone().unwrap()));
             let mut most = 0;
@@ -87,12 +93,16 @@ fn no_descriptor_of_a_caller_is_ever_taken() {
                 alice.send(&call.build(&files).unwrap()).await.unwrap();
                 most = most.max(descriptors(&world));
             }
-            // One that is read as far as its descriptor. Each call still gets its own answer.
+            // One that is read as far as its descriptor. Each call still gets its own answer. On a connection of its own: that
+            // of the flood has read late, so that the bus may let it call no more.
+            let alice = connect().await;
             for (query, expected) in
                 [(Some(("Pid", Variant::Fd(zbus::Fd::from(OwnedFd::from(file()))))), "escriptor"), (None, "")]
             {
                 let query: HashMap<_, _> = query.into_iter().collect();
+                let mut rounds = 0..MAX_ROUNDS;
                 let answer = loop {
+                    rounds.next().expect("another answer");
                     let answer =
                         alice.call_method(Some(SERVICE), OBJECT, Some(SERVICE), "FindEvents", &(&query,)).await;
                     let answer = answer.err().map(|error| error.to_string()).unwrap_or_default();
@@ -205,7 +215,9 @@ fn who_does_not_read_replies_gets_no_more_and_stalls_nobody() {
         let _others: Vec<Raw> = (0..200).map(|_| Raw::connect(&world.bus, User::Bob)).collect();
         let mut crowd: Vec<Raw> = (0..4).map(|_| Raw::connect(&world.bus, User::Alice)).collect();
         // Root is answered all the time.
+        let mut rounds = 0..MAX_ROUNDS;
         while world.root().counter("CallsRefused") < 200 {
+            rounds.next().expect("refusals");
             for raw in &mut crowd {
                 let lists = raw_call(OBJECT, SERVICE, "GetEvents", 0, &());
                 (0..10).for_each(|_| assert!(raw.send(&lists), "{kind:?}"));
@@ -243,7 +255,9 @@ fn a_listener_that_never_reads_is_named_and_stalls_nobody() {
             assert_eq!((finding(&world), world.root().counter("SignalsLost")), (None, 0));
             continue;
         }
+        let mut rounds = 0..MAX_ROUNDS;
         let named = loop {
+            rounds.next().expect("a finding");
             (0..500).for_each(|_| world.auditd.send(long_event(0).text()));
             serves(&mut world);
             if let Some(finding) = finding(&world) {

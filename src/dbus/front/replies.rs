@@ -98,7 +98,8 @@ impl Replies {
         own.uid = uid;
         own.bytes += bytes;
         own.unasked += bytes;
-        own.is_due |= own.unasked >= ASK_AFTER;
+        // Whose it is gets asked along with it.
+        own.is_due |= own.unasked >= if uid.is_none() { MAX_OF_UNKNOWN / 2 } else { ASK_AFTER };
         Verdict::Send
     }
 
