@@ -146,3 +146,31 @@ fn a_name_is_the_same_in_every_shipped_file() {
     assert_eq!(values(&actions, "action id"), Action::ALL.map(|action| action.id().to_owned()).into());
     assert_eq!(Action::ALL.map(Action::id), [action::READ_ALL_EVENTS, action::ADD_RULES, action::DELETE_RULES]);
 }
+
+/// All Rust below a folder, one after the other.
+fn rust_below(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            rust_below(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn each_test_that_security_names_is_there() {
+    let mut rust = String::new();
+    for folder in ["src", "tests", "crates"] {
+        rust_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut rust);
+    }
+    let security = shipped("SECURITY.md");
+    // Tests are named by whole sentences, and nothing else in it is.
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let named: BTreeSet<&str> = security.split('`').filter(is_test).collect();
+    let missing: Vec<_> = named.iter().filter(|name| !rust.contains(&format!("fn {name}()"))).collect();
+    assert!(missing.is_empty() && named.len() > 20, "of {}: {missing:?}", named.len());
+}

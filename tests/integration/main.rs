@@ -27,6 +27,7 @@ mod lifecycle;
 mod past;
 mod polkit;
 mod processes;
+mod programs;
 mod properties;
 mod service;
 mod signals;

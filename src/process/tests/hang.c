@@ -1,12 +1,12 @@
 /*
  * A process whose /proc/PID/cmdline is not read to its end before that process ends.
  *
- *     hang UID
+ *     hang UID [DEVICE]
  *
  * It is its own file system, too: the parent answers the kernel's FUSE requests, the child is the process in question, a
  * process of the user UID. The child has a dirty page of a file there and maps the file once more, this time for direct I/O.
  * So the kernel writes the page first, and holds the lock of the child's memory meanwhile (fuse_file_mmap, fs/fuse/file.c).
- * The parent never answers that write. It then says the child's pid, and ends with its standard input; both are gone then.
+ * The parent never answers that write. DEVICE is FUSE's, /dev/fuse. It then says the child's pid, and ends with its standard input; both are gone then.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -66,12 +66,13 @@ static void child(uid_t uid)
 
 int main(int argc, char **argv)
 {
-	need(argc == 2, "usage");
+	need(argc == 2 || argc == 3, "usage");
 	/* The mount is seen nowhere else. */
 	need(unshare(CLONE_NEWNS) == 0, "unshare");
 	need(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "private");
-	int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	need(fuse >= 0, "/dev/fuse");
+	const char *device = argc > 2 ? argv[2] : "/dev/fuse";
+	int fuse = open(device, O_RDWR | O_CLOEXEC);
+	need(fuse >= 0, device);
 	char options[64];
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
 	need(mount("hang", "/tmp", "fuse", 0, options) == 0, "mount");

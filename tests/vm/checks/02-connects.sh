@@ -15,6 +15,14 @@ by_ring() {
   event_has "$pid" EventType connect DstHost 127.0.0.8 DstPort 8888
 }
 
+# What connects or sends without a connect: rows of the table in SECURITY.md.
+by_evasion() {
+  local pid
+  pid=$(evade "$1")
+  eventually 20 event_of "$pid"
+  event_has "$pid" EventType send DstHost 127.0.0.77 DstPort 7007
+}
+
 over_ipv6() {
   local pid
   pid=$(connect inet6 ::1 666)
@@ -80,7 +88,10 @@ check 'a 32-bit program, directly' compat32 direct 362
 # The program's own word on whether this kernel lets it: Debian 12's auditd does not name the record of a ring.
 if [ "$DEBIAN" -ge 13 ]; then
   check 'through io_uring' by_ring
+  check 'a datagram through io_uring' by_evasion uring-udp-sendmsg
 fi
+check 'by TCP Fast Open' by_evasion tfo-sendto
+check 'by TCP Fast Open, 32-bit' by_evasion tfo-sendto32
 check 'over IPv6' over_ipv6
 check 'by another user' by_another_user
 check 'from a process that ended at once' ended
