@@ -263,11 +263,7 @@ fn a_panic_in_any_thread_ends_the_service() {
     // The first thread has the name of the program, cut as the kernel does it.
     for name in ["opensnitch-audi", "tokio-rt-worker", "reader", "visitor", "title"] {
         let Some(mut world) = World::start("") else { return };
-        // One without arguments in its records has them read.
-        let process = Process::start();
-        let connect = Records::connect(1).pid(process.pid()).without("PROCTITLE");
-        world.auditd.send(connect.text());
-        eventually("its arguments", || world.root().event_of(process.pid()).ok()?.get("Args").cloned());
+        world.reads_arguments();
         let found = threads(&world.daemon).into_iter().find(|(_, one)| one == name);
         let Some((thread, _)) = found else { panic!("no thread {name}: {:?}", threads(&world.daemon)) };
         panic_in(&world.daemon, thread);

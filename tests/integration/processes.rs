@@ -1,6 +1,7 @@
 //! What `/proc` knows of the process behind an event.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -213,7 +214,8 @@ fn program_of_ring(world: &mut World, records: &Records) -> Option<String> {
     world.auditd.send(records.by_ring());
     let row = eventually("a visit", || row(&world.root()));
     assert_eq!(row.get("ProcPathFrom"), row.get("ProcPath").is_some().then(|| json!("proc")).as_ref());
-    assert_eq!(row.get("ProcPath").is_some(), row.get("ProcName").is_some() && row.get("Args").is_some(), "{row}");
+    let is_bare = row.get("ProcName").is_none() && row.get("Args").is_none();
+    assert!(row.get("ProcPath").is_some() || is_bare, "{row}");
     Some(row.get("ProcPath")?.as_str().unwrap().to_owned())
 }
 
@@ -267,20 +269,23 @@ fn a_program_that_the_record_names_and_the_process_never_ran_lends_it_nothing() 
 fn arguments_are_those_of_the_file_that_was_started() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();
-    let process = Process::start();
-    let file = fs::metadata(format!("/proc/{}/exe", process.pid())).unwrap();
-    let (device, inode) = (std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file));
+    let file = fs::metadata("/usr/bin/sleep").unwrap();
+    let (device, inode) = (MetadataExt::dev(&file), MetadataExt::ino(&file));
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     for (inode, args) in [(inode, json!(["sleep", "1000"])), (inode + 1, json!(["sleep"]))] {
         let path = format!(
             "PATH item=0 name=\"/usr/bin/sleep\" inode={inode} dev={major:02x}:{minor:02x} mode=0100755 ouid=0"
         );
-        // Nothing but the title tells the arguments, which is a beginning.
-        let execve = Records::execve(&[]).pid(process.pid()).without("EXECVE").title("sleep").and(&path);
-        world.auditd.send(execve.text());
+        // Of one process it is not tried again, where a busy machine takes too long.
         eventually("its arguments", || {
-            let event = root.event_of(process.pid()).ok().filter(|event| event["Serial"] == execve.serial)?;
-            (event.get("StartTime").is_some() && event["Args"] == args).then_some(())
+            let process = Process::start();
+            // Nothing but the title tells the arguments, which is a beginning.
+            let execve = Records::execve(&[]).pid(process.pid()).without("EXECVE").title("sleep").and(&path);
+            world.auditd.send(execve.text());
+            let event = eventually("a visit", || {
+                root.event_of(process.pid()).ok().filter(|event| event.get("StartTime").is_some())
+            });
+            (event["Args"] == args).then_some(())
         });
     }
 }

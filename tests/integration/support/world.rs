@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::{Client, Daemon, FakeAuditd, Kind, Namespace, PrivateBus, User, available};
+use super::{Client, Daemon, FakeAuditd, Kind, Namespace, PrivateBus, Process, Records, User, available, eventually};
 
 /// auditd's socket, our service connected to it, and a bus. Dropped in this order.
 pub(crate) struct World {
@@ -57,6 +57,21 @@ impl World {
         let daemon = Daemon::start_logging_to(&bus, &config, log);
         auditd.accept();
         Self { daemon, auditd, bus }
+    }
+
+    /// Sends a process's event whose arguments nothing tells but `/proc`, until they are read: on a busy machine reading them
+    /// may take too long, and of one process it is not tried again.
+    #[track_caller]
+    pub(crate) fn reads_arguments(&mut self) {
+        let root = self.root();
+        eventually("arguments that are read", || {
+            let process = Process::start();
+            self.auditd.send(Records::connect(1).pid(process.pid()).without("PROCTITLE").text());
+            let event = eventually("a visit", || {
+                root.event_of(process.pid()).ok().filter(|event| event.get("StartTime").is_some())
+            });
+            (event.get("Args")? == &serde_json::json!(["sleep", "1000"])).then_some(())
+        });
     }
 
     /// Root's client.
