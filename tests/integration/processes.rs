@@ -10,15 +10,35 @@ use serde_json::json;
 
 use crate::support::{Process, Records, World, eventually};
 
+/// A process whose arguments were read, and its event: of one process that is not tried again, where a busy machine takes too
+/// long.
+#[track_caller]
+fn with_arguments(
+    world: &mut World,
+    start: impl Fn() -> Process,
+    records: impl Fn(u32) -> Records,
+) -> (Process, serde_json::Value) {
+    let root = world.root();
+    eventually("arguments that are read", || {
+        let process = start();
+        // What the record itself tells of them is shorter.
+        let told = process.arguments().len();
+        world.auditd.send(records(process.pid()).text());
+        let event = eventually("a visit", || {
+            root.event_of(process.pid()).ok().filter(|event| event.get("StartTime").is_some())
+        });
+        let is_read = event.get("ArgsCut").is_some() || event["Args"].as_array().is_some_and(|args| args.len() == told);
+        is_read.then_some((process, event))
+    })
+}
+
 #[test]
 fn a_running_process_is_known() {
-    let process = Process::start();
-    let pid = process.pid();
     let Some(mut world) = World::start("") else { return };
-    // No PROCTITLE, no EXECVE: nothing tells the arguments but /proc.
-    world.auditd.send(Records::socket().pid(pid).text());
     let root = world.root();
-    let event = eventually("a visit", || root.event_of(pid).ok().filter(|event| event.get("StartTime").is_some()));
+    // No PROCTITLE, no EXECVE: nothing tells the arguments but /proc.
+    let (process, event) = with_arguments(&mut world, Process::start, |pid| Records::socket().pid(pid));
+    let pid = process.pid();
     assert_eq!(event["StartTime"], process.start_time());
     assert_eq!(event["Running"], true);
     assert_eq!(event["Args"], json!(["sleep", "1000"]));
@@ -55,15 +75,14 @@ fn the_unit_is_the_cgroups() {
 
 #[test]
 fn arguments_come_from_the_best_source() {
-    let process = Process::start();
     let Some(mut world) = World::start("") else { return };
     let root = world.root();
-    let proc = json!(["sleep", "1000"]);
-    let pid = process.pid();
     let ended = Records::connect(1);
     // A title is cut: what is in /proc is better, while the program runs.
-    world.auditd.send(Records::connect(1).pid(pid).title("sleep\x001").text());
-    eventually("the arguments", || (root.event_of(pid).ok()?["Args"] == proc).then_some(()));
+    let titled = |pid| Records::connect(1).pid(pid).title("sleep");
+    let (process, event) = with_arguments(&mut world, Process::start, titled);
+    let pid = process.pid();
+    assert_eq!(event["Args"], json!(["sleep", "1000"]));
     // The process had another program then: what is in /proc now is that one's.
     world.auditd.send(Records::connect(2).pid(pid).title("sh\x00-c").text());
     eventually("a visit", || {
@@ -177,15 +196,11 @@ fn a_long_command_line_of_a_living_process_is_whole() {
     for (words, cut) in [(many, false), (too_many, true)] {
         let script = ["-c", "read -r _", "sh"];
         let arguments: Vec<String> = ["sh"].iter().chain(&script).map(|&one| one.to_owned()).chain(words).collect();
-        let process = Process::of(Command::new("sh").args(&arguments[1..]).stdin(Stdio::piped()));
+        let start = || Process::of(Command::new("sh").args(&arguments[1..]).stdin(Stdio::piped()));
         // The kernel's record has the first 128 bytes.
         let title = arguments.join("\0");
-        world.auditd.send(Records::connect(1).pid(process.pid()).title(&title[..128]).text());
-        let event = eventually("arguments", || {
-            root.event_of(process.pid())
-                .ok()
-                .filter(|event| event["Args"].as_array().is_some_and(|args| args.len() > 10))
-        });
+        let titled = |pid| Records::connect(1).pid(pid).title(&title[..128]);
+        let (_process, event) = with_arguments(&mut world, start, titled);
         let args: Vec<&str> = event["Args"].as_array().unwrap().iter().filter_map(serde_json::Value::as_str).collect();
         if cut {
             // Of more than 4 kB the beginning.

@@ -35,6 +35,13 @@ impl Process {
         writeln!(stdin, "{line}").unwrap();
     }
 
+    /// Its arguments, as `/proc` has them.
+    pub(crate) fn arguments(&self) -> Vec<Vec<u8>> {
+        let mut all = fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
+        all.pop();
+        all.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+    }
+
     /// Its pid.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
