@@ -4,6 +4,7 @@
 #   make test     all tests that need no virtual machine
 #   make test-vm  the package in booted machines (packaging/install.mk)
 #   make lint     formatting, clippy, documentation, shell scripts
+#   make deny     licences, versions and sources of the dependencies
 #   make oldest   compiles with the oldest supported Rust
 #   make fuzz     every fuzz target for FUZZ_SECONDS (60); needs Rust's nightly toolchain
 #   make guard    instructions an event, beside the committed ones
@@ -12,7 +13,7 @@
 #
 # make install, uninstall, deb, rpm: packaging/install.mk
 
-.PHONY: run test fuzz guard miri bench bench-rules lint oldest
+.PHONY: run test fuzz guard miri bench bench-rules lint deny oldest
 
 run:
 	scripts/setup run
@@ -54,6 +55,9 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	scripts/shellcheck
+
+deny:
+	scripts/deny
 
 oldest:
 	scripts/oldest-rust

@@ -7,6 +7,9 @@
 //! An answer is believed only if the kernel sent it and it belongs to our request. Each request ends within
 //! [`ANSWER_TIMEOUT`], and no length in a message makes us read or allocate beyond what was received.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};

@@ -7,6 +7,8 @@ mod connection;
 mod delivery;
 mod error;
 mod front;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod interface;
 mod query;

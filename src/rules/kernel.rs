@@ -244,7 +244,7 @@ pub struct Status {
 
 impl Status {
     /// Old kernels send nothing behind `backlog` and have no features; new ones send more than is read here.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let word = |place| word(bytes, place);
         // The first word is a mask that only has a meaning towards the kernel.
         Some(Self {

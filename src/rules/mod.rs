@@ -15,6 +15,8 @@
 mod error;
 #[cfg(test)]
 mod evasion;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keeper;
 mod kernel;
 #[cfg(test)]

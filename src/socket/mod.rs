@@ -10,6 +10,8 @@
 //! Everything here blocks for microseconds, or up to [`SEARCH_TIME`] where all processes have to be looked at.
 
 mod diag;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod holders;
 mod lists;
 #[cfg(test)]
