@@ -6,6 +6,8 @@
 #   make lint     formatting, clippy, documentation, shell scripts
 #   make deny     licences, versions and sources of the dependencies
 #   make oldest   compiles with the oldest supported Rust
+#   make minimal  compiles with the oldest dependencies that the Cargo.toml files allow
+#   make soak     a mixed load for SOAK_SECONDS (120): nothing is lost uncounted, memory stays as it is
 #   make fuzz     every fuzz target for FUZZ_SECONDS (60); needs Rust's nightly toolchain
 #   make guard    instructions an event, beside the committed ones
 #   make miri     the record parser's tests under Miri; needs Rust's nightly toolchain
@@ -13,7 +15,7 @@
 #
 # make install, uninstall, deb, rpm: packaging/install.mk
 
-.PHONY: run test fuzz guard miri bench bench-rules lint deny oldest
+.PHONY: run test fuzz guard miri bench bench-rules lint deny minimal soak oldest
 
 run:
 	scripts/setup run
@@ -58,6 +60,14 @@ lint:
 
 deny:
 	scripts/deny
+
+minimal:
+	scripts/minimal
+
+soak:
+	scripts/setup test
+	SOAK_SECONDS=$${SOAK_SECONDS:-120} OPENSNITCH_AUDIT_TEST_REQUIRE_ALL=1 \
+		cargo test --locked --test integration -- --nocapture soak::
 
 oldest:
 	scripts/oldest-rust

@@ -31,6 +31,7 @@ mod programs;
 mod properties;
 mod service;
 mod signals;
+mod soak;
 mod stream;
 mod subscriptions;
 mod support;

@@ -1,4 +1,5 @@
-//! Records of any kind at any time: bounds hold, an event comes once, and everything asked of it has an answer.
+//! Records of any kind at any time: bounds hold, an event comes once, everything asked of it has an answer, and every record is
+//! in an event or counted.
 
 #![no_main]
 
@@ -40,13 +41,30 @@ fn ask(event: &Event<'_>) {
     }
 }
 
+/// Where nothing is counted as late, cut or without its subject, the events hold all records that tell something, in their
+/// order.
+fn is_accounted_for(mut sent: Vec<Vec<u8>>, events: &[Vec<u8>]) {
+    let mut held: Vec<&[u8]> = events.iter().flat_map(|raw| raw.split(|&byte| byte == b'\n')).collect();
+    held.sort_unstable();
+    // What only some events tell, and what ends one, may be nobody's.
+    sent.retain(|line| !["EOE", "CONFIG_CHANGE", "USER_CMD"].iter().any(|kind| line[5..].starts_with(kind.as_bytes())));
+    sent.sort_unstable();
+    let mut held = held.into_iter();
+    for line in sent {
+        assert!(held.by_ref().any(|one| one == line), "{} is in no event", line.escape_ascii());
+    }
+}
+
 fuzz_target!(|records: Vec<(u8, u8, u8, &[u8])>| {
     for (key, keep_raw) in [("", true), ("k", false)] {
         let mut assembler = Assembler::new(key, keep_raw);
         let mut seen = HashSet::new();
         let mut now = Duration::ZERO;
+        let (mut sent, mut events, mut unfinished) = (Vec::new(), Vec::new(), 0);
         let mut out = |event: Event<'_>| {
             ask(&event);
+            unfinished += u64::from(!event.is_whole());
+            events.extend(event.raw().map(<[u8]>::to_vec));
             assert!(seen.insert(event.id()), "an event twice");
         };
         for (kind, serial, wait, text) in &records {
@@ -56,10 +74,17 @@ fuzz_target!(|records: Vec<(u8, u8, u8, &[u8])>| {
             let line = [format!("type={name} msg=audit(1.000:{}): ", serial % 8).as_bytes(), text, key].concat();
             assembler.expire(now, &mut out);
             assembler.push(&line, now, &mut out);
+            sent.push(line);
         }
         assembler.finish_all(&mut out);
         assert!(assembler.deadline().is_none());
         let counts = assembler.counts();
         assert_eq!((counts.parsed + counts.malformed, counts.matched), (records.len() as u64, seen.len() as u64));
+        // An event without its subject is incomplete, and not handed out.
+        let lost = counts.malformed + counts.late + counts.cut + (counts.incomplete - unfinished) + counts.rule_changes;
+        let has_newlines = sent.iter().any(|line| line.contains(&b'\n'));
+        if keep_raw && lost == 0 && !has_newlines {
+            is_accounted_for(sent, &events);
+        }
     }
 });

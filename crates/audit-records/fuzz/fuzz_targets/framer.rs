@@ -1,8 +1,9 @@
-//! Lines are the same however the bytes were split into reads, and hold one beginning each.
+//! Lines are the same however the bytes were split into reads, and every byte of a stream is in a line, between two lines,
+//! or counted.
 
 #![no_main]
 
-use audit_records::{Framer, FramingCounts};
+use audit_records::{Framer, FramingCounts, MAX_LINE};
 use libfuzzer_sys::fuzz_target;
 
 fn lines(mut stream: &[u8], steps: &[u8]) -> (Vec<Vec<u8>>, FramingCounts) {
@@ -28,6 +29,65 @@ fn lines(mut stream: &[u8], steps: &[u8]) -> (Vec<Vec<u8>>, FramingCounts) {
     (lines, framer.counts())
 }
 
+/// Each piece between two newlines is a line, or a line whose interpretations were torn, or counted.
+fn text_is_accounted_for(stream: &[u8], lines: &[Vec<u8>], counts: FramingCounts) {
+    let mut left = lines.iter().peekable();
+    let (mut oversized, mut pieces) = (0, 0);
+    for piece in stream.split(|&byte| byte == b'\n') {
+        let text = piece.strip_suffix(b"\r").unwrap_or(piece);
+        let is_line = |line: &&Vec<u8>| {
+            *line == text || *line == piece || text.strip_prefix(&***line).is_some_and(|rest| rest.starts_with(b"\x1d"))
+        };
+        if piece.len() > MAX_LINE {
+            oversized += 1;
+        } else if left.next_if(is_line).is_some() || !text.is_empty() {
+            pieces += 1;
+        }
+    }
+    assert_eq!(left.next(), None, "a line that nobody sent");
+    assert_eq!(counts.oversized, oversized);
+    assert!(pieces <= counts.lines + counts.torn, "{pieces} pieces, {counts:?}");
+}
+
+/// The words of a binary header: version, length of the header, type and length of the text.
+fn header(stream: &[u8]) -> Option<([usize; 4], &[u8])> {
+    let (header, rest) = stream.split_at_checked(16)?;
+    let word = |at: usize| u32::from_ne_bytes(header[at * 4..][..4].try_into().unwrap()) as usize;
+    Some((std::array::from_fn(word), rest))
+}
+
+fn is_binary(stream: &[u8]) -> bool {
+    header(stream).is_some_and(|([version, length, kind, size], _)| {
+        version <= 1 && length == 16 && kind < 0x1_0000 && size <= MAX_LINE
+    })
+}
+
+/// The lines of a binary stream where each frame is as long as it says, or no shorter than `least`; none where it ends in
+/// the middle of one, or makes no sense.
+fn frames(mut stream: &[u8], least: usize) -> Option<Vec<Vec<u8>>> {
+    let mut lines = Vec::new();
+    while !stream.is_empty() {
+        let ([version, _, kind, size], rest) = header(stream)?;
+        let (text, _) = rest.split_at_checked(size)?;
+        stream = rest.get(text.len().max(least)..)?;
+        let length = text.iter().rposition(|byte| !b"\0\r\n".contains(byte)).map_or(0, |last| last + 1);
+        match (version, length) {
+            (_, 0) => {}
+            (0, _) => lines.push([format!("type=UNKNOWN[{kind}] msg=").as_bytes(), &text[..length]].concat()),
+            _ => lines.push(text[..length].to_vec()),
+        }
+    }
+    Some(lines)
+}
+
+/// Where nothing is counted, the stream holds its lines and nothing else.
+fn binary_is_accounted_for(stream: &[u8], lines: &[Vec<u8>], counts: FramingCounts) {
+    if (counts.torn, counts.oversized) == (0, 0) {
+        let least = [0, 8970];
+        assert!(least.iter().any(|&least| frames(stream, least).as_deref() == Some(lines)), "bytes are missing");
+    }
+}
+
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (stream, steps) = input;
     let (whole, counts) = lines(stream, &[]);
@@ -36,6 +96,11 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     assert_eq!(counts, split_counts);
     assert_eq!(counts.lines, whole.len() as u64);
     for line in &whole {
-        assert!(line.len() <= audit_records::MAX_LINE + 64 && !line.contains(&b'\n'));
+        assert!(line.len() <= MAX_LINE + 64 && !line.contains(&b'\n'));
+    }
+    if is_binary(stream) {
+        binary_is_accounted_for(stream, &whole, counts);
+    } else {
+        text_is_accounted_for(stream, &whole, counts);
     }
 });
