@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use opensnitch_audit_client::Event;
 use zbus::OwnedVariant;
 
+pub use super::front::fuzzing as front;
 use crate::store::{Answer, Query};
 
 /// What `FindEvents` makes of these keys, or the message of its error.

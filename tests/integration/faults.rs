@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::support::{Daemon, PrivateBus, Process, Records, World, available, eventually};
+use crate::support::{Daemon, Kind, PrivateBus, Process, Records, User, World, available, eventually, memory};
 
 /// After whatever went wrong, the next event is told.
 #[track_caller]
@@ -205,6 +205,56 @@ fn without_a_descriptor_left_it_lives_and_is_well_once_there_are_some() {
     world.auditd.accept();
     root.wait_for_property("Connected", true);
     is_well(&mut world);
+}
+
+#[test]
+fn without_memory_it_ends_at_once_and_is_well_when_it_is_started_again() {
+    let Some(mut world) = World::start("") else { return };
+    is_well(&mut world);
+    // Less than the history alone takes. What the unit's limit does is the same from outside: the service is ended.
+    let limit = memory(world.daemon.pid(), "VmData") + 4 * 1024 * 1024;
+    let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+    prlimit(Pid::from_raw(world.daemon.pid().cast_signed()), Resource::Data, limit).unwrap();
+    let argument = "x".repeat(3000);
+    let mut events = (0..20_000).map(|_| Records::execve(&["x", &argument]).text());
+    assert!(events.any(|event| !world.auditd.try_send(event)), "all of them fit");
+    let status = world.daemon.wait();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::ABORT.as_raw()), "{status}");
+    world.daemon.wait_for_log("memory allocation of");
+    is_well(&mut world.start_again());
+}
+
+#[test]
+fn three_hundred_connections_are_all_served() {
+    for kind in Kind::all() {
+        let mut world = World::start_on(kind, "");
+        is_well(&mut world);
+        let before = descriptors(&world.daemon);
+        let crowd: Vec<_> = User::ALL.iter().flat_map(|user| [*user; 100]).collect();
+        // The bus itself looks at who connects, one after the other.
+        let streams: Vec<_> = crowd.iter().map(|user| user.connect(&world.bus)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let connections = runtime.block_on(async {
+            let mut calls = tokio::task::JoinSet::new();
+            for (stream, user) in streams.into_iter().zip(crowd) {
+                calls.spawn(async move {
+                    let builder = zbus::connection::Builder::unix_stream(stream).user_id(user.uid());
+                    let connection = builder.build().await.unwrap();
+                    let audit = opensnitch_audit_client::AuditProxy::new(&connection).await.unwrap();
+                    // A user has so many places, and who gets none is told to call again.
+                    while let Err(error) = audit.get_events().await {
+                        assert!(error.to_string().contains("LimitsExceeded"), "{kind:?}: {error}");
+                    }
+                    connection
+                });
+            }
+            calls.join_all().await
+        });
+        is_well(&mut world);
+        assert_eq!((connections.len(), descriptors(&world.daemon)), (300, before), "{kind:?}");
+        runtime.block_on(async { drop(connections) });
+        is_well(&mut world);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) const MAX_ARGUMENTS: usize = 64 * 1024;
 const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
 /// The same for the header: four names and a signature of at most 255 bytes each, and a path.
-const MAX_HEADER: usize = 2 * 1024;
+pub(super) const MAX_HEADER: usize = 2 * 1024;
 
 /// The part of a header that has the same length in all messages; the array of fields follows.
 const FIXED: usize = 16;

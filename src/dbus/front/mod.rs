@@ -10,6 +10,8 @@
 
 mod calls;
 mod cut;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod replies;
 
 use std::io;

@@ -50,6 +50,11 @@ impl FakeAuditd {
         self.client.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends; `false` where the service is gone.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.client.as_mut().unwrap().write_all(bytes.as_ref()).is_ok()
+    }
+
     /// Whether the service has closed the connection.
     pub(crate) fn is_alone(&mut self) -> bool {
         let client = self.client.as_mut().unwrap();
