@@ -7,6 +7,7 @@ use std::process::Command;
 
 use audit_records::{Value, parse};
 
+use crate::generated;
 use crate::support::logs;
 
 /// Names and values, in their order.
@@ -15,10 +16,10 @@ type Fields = Vec<(String, String)>;
 /// By event, type of record, and how many of that type came before.
 type Records = BTreeMap<(u32, String, usize), Fields>;
 
-/// libauparse's program; none where it cannot be built.
-fn program() -> Option<PathBuf> {
+/// libauparse's program under this name; none where it cannot be built.
+fn program(name: &str) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/auparse.c");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("auparse");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let built = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).arg("-lauparse").output();
     if built.is_ok_and(|built| built.status.success()) {
         return Some(program);
@@ -89,17 +90,33 @@ fn is_known(ours: &[(String, String)], theirs: &[(String, String)]) -> bool {
     }
 }
 
+/// Compares all that libauparse reads; how many fields those were.
+fn compare(program: &Path, log: &Path) -> usize {
+    let ours = ours(log);
+    let mut compared = 0;
+    for (place, theirs) in theirs(program, log) {
+        let ours = ours.get(&place).unwrap_or_else(|| panic!("{place:?} in {}", log.display()));
+        assert!(*ours == theirs || is_known(ours, &theirs), "{place:?}:\n{ours:?}\n{theirs:?}");
+        compared += ours.len();
+    }
+    compared
+}
+
 #[test]
 fn auditds_own_library_reads_the_same() {
-    let Some(program) = program() else { return };
-    let mut compared = 0;
-    for log in logs() {
-        let (ours, theirs) = (ours(&log), theirs(&program, &log));
-        for (place, theirs) in theirs {
-            let ours = ours.get(&place).unwrap_or_else(|| panic!("{place:?} in {}", log.display()));
-            assert!(*ours == theirs || is_known(ours, &theirs), "{place:?}:\n{ours:?}\n{theirs:?}");
-            compared += ours.len();
-        }
-    }
+    let Some(program) = program("auparse") else { return };
+    let compared: usize = logs().iter().map(|log| compare(&program, log)).sum();
     assert!(compared > 20_000, "{compared}");
+}
+
+#[test]
+fn auditds_own_library_reads_generated_streams_the_same() {
+    let Some(program) = program("auparse-generated") else { return };
+    let log = program.with_extension("log");
+    let mut compared = 0;
+    for seed in 1..=10 {
+        fs::write(&log, generated::stream(seed)).unwrap();
+        compared += compare(&program, &log);
+    }
+    assert!(compared > 100_000, "{compared}");
 }

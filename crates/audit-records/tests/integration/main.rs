@@ -4,6 +4,7 @@
 
 mod auparse;
 mod cases;
+mod generated;
 mod oracle;
 mod properties;
 mod streams;

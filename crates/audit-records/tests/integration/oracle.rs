@@ -6,6 +6,7 @@ use std::fs;
 use audit_records::{Kind, Value, parse};
 use linux_audit_parser as oracle;
 
+use crate::generated;
 use crate::support::logs;
 
 /// Whether a value reads the same.
@@ -47,33 +48,48 @@ const FIELDS: [(Kind, &[&str]); 8] = [
     (Kind::Eoe, &[]),
 ];
 
-#[test]
-fn another_parser_reads_the_same() {
-    let mut met = BTreeMap::<&str, usize>::new();
-    for path in logs() {
-        let stream = fs::read(&path).unwrap();
-        for line in stream.split_inclusive(|&byte| byte == b'\n') {
-            let theirs = oracle::parse(line, true).unwrap();
-            let ours = parse(line).unwrap();
-            let shown = String::from_utf8_lossy(line);
-            assert_eq!(ours.node, theirs.node.as_deref(), "{shown}");
-            assert_eq!((ours.id.milliseconds, ours.id.serial), (theirs.id.timestamp, theirs.id.sequence), "{shown}");
-            let Some((_, names)) = FIELDS.iter().find(|(kind, _)| *kind == ours.kind) else { continue };
-            for name in *names {
-                let theirs = (&theirs.body).into_iter().find(|(key, _)| *key == **name).map(|(_, value)| value);
-                let own = ours.field(name);
-                match theirs {
-                    None => assert_eq!(own.written(), b"", "{name} in {shown}"),
-                    Some(theirs) => assert!(agrees(own, theirs), "{name} in {shown}: {theirs:?}"),
-                }
-                *met.entry(name).or_default() += usize::from(theirs.is_some());
+/// How often each field was met.
+type Met = BTreeMap<&'static str, usize>;
+
+fn compare(stream: &[u8], met: &mut Met) {
+    for line in stream.split_inclusive(|&byte| byte == b'\n') {
+        let theirs = oracle::parse(line, true).unwrap();
+        let ours = parse(line).unwrap();
+        let shown = String::from_utf8_lossy(line);
+        assert_eq!(ours.node, theirs.node.as_deref(), "{shown}");
+        assert_eq!((ours.id.milliseconds, ours.id.serial), (theirs.id.timestamp, theirs.id.sequence), "{shown}");
+        let Some((_, names)) = FIELDS.iter().find(|(kind, _)| *kind == ours.kind) else { continue };
+        for name in *names {
+            let theirs = (&theirs.body).into_iter().find(|(key, _)| *key == **name).map(|(_, value)| value);
+            let own = ours.field(name);
+            match theirs {
+                None => assert_eq!(own.written(), b"", "{name} in {shown}"),
+                Some(theirs) => assert!(agrees(own, theirs), "{name} in {shown}: {theirs:?}"),
             }
-            if matches!(ours.kind, Kind::Syscall | Kind::Uringop) {
-                let theirs =
-                    (&theirs.body).into_iter().filter(|(key, _)| *key == *"key").map(|(_, value)| value).next_back();
-                assert!(theirs.is_some_and(|theirs| agrees(ours.key(), theirs)), "{shown}: {theirs:?}");
-            }
+            *met.entry(name).or_default() += usize::from(theirs.is_some());
+        }
+        if matches!(ours.kind, Kind::Syscall | Kind::Uringop) {
+            let theirs =
+                (&theirs.body).into_iter().filter(|(key, _)| *key == *"key").map(|(_, value)| value).next_back();
+            assert!(theirs.is_some_and(|theirs| agrees(ours.key(), theirs)), "{shown}: {theirs:?}");
         }
     }
+}
+
+#[test]
+fn another_parser_reads_the_same() {
+    let mut met = Met::new();
+    for path in logs() {
+        compare(&fs::read(path).unwrap(), &mut met);
+    }
     assert!(met.values().all(|count| *count > 0), "{met:?}");
+}
+
+#[test]
+fn another_parser_reads_generated_streams_the_same() {
+    let mut met = Met::new();
+    for seed in 1..=10 {
+        compare(&generated::stream(seed), &mut met);
+    }
+    assert!(met.values().all(|count| *count > 500), "{met:?}");
 }
