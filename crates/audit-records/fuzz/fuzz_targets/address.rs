@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 /// `sockaddr_in`, `sockaddr_in6` (with and without its scope) and `sockaddr_un`, by their offsets.
 fn plainly(bytes: &[u8], order: ByteOrder) -> Option<(u16, Option<Address>)> {
-    let number = |at: usize, size: usize| (at..at + size).try_fold(0u32, |sum, at| Some(sum << 8 | u32::from(*bytes.get(at)?)));
+    let number =
+        |at: usize, size: usize| (at..at + size).try_fold(0u32, |sum, at| Some(sum << 8 | u32::from(*bytes.get(at)?)));
     let in_order = |at: usize, size: usize| {
         let number = number(at, size)?;
         Some(match order {

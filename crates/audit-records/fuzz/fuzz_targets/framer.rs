@@ -3,11 +3,32 @@
 
 #![no_main]
 
+use std::cell::RefCell;
+
 use audit_records::{Framer, FramingCounts, MAX_LINE};
 use libfuzzer_sys::fuzz_target;
 
-fn lines(mut stream: &[u8], steps: &[u8]) -> (Vec<Vec<u8>>, FramingCounts) {
-    let mut framer = Framer::default();
+thread_local! {
+    /// One for all inputs: its buffer is large, and what an earlier stream left behind must not matter.
+    static FRAMER: RefCell<Framer> = RefCell::default();
+}
+
+fn lines(stream: &[u8], steps: &[u8]) -> (Vec<Vec<u8>>, FramingCounts) {
+    FRAMER.with_borrow_mut(|framer| {
+        framer.reset();
+        let before = framer.counts();
+        let lines = lines_of(framer, stream, steps);
+        let FramingCounts { lines: all, torn, oversized } = framer.counts();
+        let counts = FramingCounts {
+            lines: all - before.lines,
+            torn: torn - before.torn,
+            oversized: oversized - before.oversized,
+        };
+        (lines, counts)
+    })
+}
+
+fn lines_of(framer: &mut Framer, mut stream: &[u8], steps: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     let mut steps = steps.iter().cycle();
     while !stream.is_empty() {
@@ -26,7 +47,7 @@ fn lines(mut stream: &[u8], steps: &[u8]) -> (Vec<Vec<u8>>, FramingCounts) {
         lines.push(line.to_vec());
     }
     assert!(!framer.has_rest());
-    (lines, framer.counts())
+    lines
 }
 
 /// Each piece between two newlines is a line, or a line whose interpretations were torn, or counted.
