@@ -54,10 +54,14 @@ fn lines_of(framer: &mut Framer, mut stream: &[u8], steps: &[u8]) -> Vec<Vec<u8>
 fn text_is_accounted_for(stream: &[u8], lines: &[Vec<u8>], counts: FramingCounts) {
     let mut left = lines.iter().peekable();
     let (mut oversized, mut pieces) = (0, 0);
-    for piece in stream.split(|&byte| byte == b'\n') {
-        let text = piece.strip_suffix(b"\r").unwrap_or(piece);
+    for piece in stream.split_inclusive(|&byte| byte == b'\n') {
+        // What has no newline, at the end of the stream, has no carriage return before it either.
+        let (piece, text) = match piece.strip_suffix(b"\n") {
+            Some(piece) => (piece, piece.strip_suffix(b"\r").unwrap_or(piece)),
+            None => (piece, piece),
+        };
         let is_line = |line: &&Vec<u8>| {
-            *line == text || *line == piece || text.strip_prefix(&***line).is_some_and(|rest| rest.starts_with(b"\x1d"))
+            *line == text || text.strip_prefix(&***line).is_some_and(|rest| rest.starts_with(b"\x1d"))
         };
         if piece.len() > MAX_LINE {
             oversized += 1;

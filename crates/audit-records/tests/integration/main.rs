@@ -1,6 +1,6 @@
 //! The crate from outside: hostile cases, recorded streams, what holds for every input, another parser.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod auparse;
 mod cases;
