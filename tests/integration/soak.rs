@@ -83,20 +83,20 @@ impl Load {
         let ours = self.number(ours);
         self.sent.ours += 1;
         let mut text = if number % 10 == 9 { ours.by_ring() } else { ours.text() };
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             let foreign = self.number(Records::connect(port).key("another"));
             self.sent.foreign += 1;
             text += &foreign.text();
         }
-        if number % 97 == 0 {
+        if number.is_multiple_of(97) {
             self.sent.noise += 1;
             text += "no record at all\n";
         }
-        if number % 501 == 0 {
+        if number.is_multiple_of(501) {
             self.sent.skipped += 1;
             self.serial += 1;
         }
-        if number % 1_000 == 0 {
+        if number.is_multiple_of(1_000) {
             self.process = Process::start();
         }
         text
@@ -182,7 +182,7 @@ fn what_is_sent_is_seen_or_counted_as_lost_and_memory_stays_as_it_is() {
     for first in (0..total).step_by(BATCH as usize) {
         let batch: String = (0..BATCH).map(|_| load.next()).collect();
         world.auditd.send(batch);
-        if (first + BATCH) % UNTIL_RESTART == 0 {
+        if (first + BATCH).is_multiple_of(UNTIL_RESTART) {
             world.auditd.send(load.torn());
             world.auditd.restart();
         }
