@@ -49,6 +49,26 @@ fn an_event_is_told_in_the_words_of_the_contract() {
 }
 
 #[test]
+fn a_login_has_the_name_that_the_record_tells_or_that_this_machine_has() {
+    let Some(mut world) = World::start("") else { return };
+    // Before the type, behind the record, and the name.
+    let table = [
+        ("", "", Some("bob")),
+        ("", "\x1dAUID=\"carol\"", Some("carol")),
+        ("node=elsewhere ", "\x1dAUID=\"carol\"", Some("carol")),
+        // Another machine's users are not ours, whatever their numbers.
+        ("node=elsewhere ", "", None),
+    ];
+    for (node, interpretations, name) in table {
+        let records = Records::connect(1);
+        let text = records.text().replace("auid=4294967295", "auid=60002").replace("type=", &format!("{node}type="));
+        world.auditd.send(text.replacen('\n', &format!("{interpretations}\n"), 1));
+        let event = world.root().wait_for_event_of(records.pid);
+        assert_eq!(event.get("UserName").map(|name| name.as_str().unwrap()), name, "{node}{interpretations}");
+    }
+}
+
+#[test]
 fn every_value_has_the_type_of_the_contract() {
     let Some(mut world) = World::start("keep_raw = true") else { return };
     let words: Vec<&str> = KEYS.split_whitespace().collect();
