@@ -218,6 +218,13 @@ fn what_is_sent_is_seen_or_counted_as_lost_and_memory_stays_as_it_is() {
     assert!(visits.load(Ordering::Relaxed) > 0);
     // A visitor that met an error is no more.
     assert!(visitors.iter().chain(&listener).all(|task| !task.is_finished()));
+    // They end before the bus does.
+    runtime.block_on(async {
+        for task in visitors {
+            task.abort();
+            let _ = task.await;
+        }
+    });
     println!(
         "{ours} events of ours in {:?}, {torn} restarts, {} visits; signalled {}, lost {}; resident at the most {:?} MiB",
         start.elapsed(),

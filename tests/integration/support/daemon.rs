@@ -56,6 +56,9 @@ impl Daemon {
             .arg(file)
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
             .env_remove("NOTIFY_SOCKET")
+            // As in the unit.
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .stderr(stderr)
             .spawn()
             .unwrap();
