@@ -24,6 +24,7 @@ mod history;
 mod journal;
 mod layers;
 mod lifecycle;
+mod multicast;
 mod past;
 mod polkit;
 mod processes;
