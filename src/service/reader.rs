@@ -111,9 +111,8 @@ impl Reader {
             }
             // Where the connection has just ended, its last line is taken when the reserve was.
             self.choose();
-            // The kernel is ahead of auditd: what both brought is no reason to think that auditd is behind.
-            self.take_messages();
             self.take_lines();
+            self.take_messages();
             self.choose();
         }
         let source = &self.sink.state.source;
@@ -267,7 +266,6 @@ impl Reader {
             }
         }
     }
-
     fn tell(&mut self, happening: &Happening) {
         let Sink { state, rules_touched, .. } = &self.sink;
         let (store, source) = (&state.store, &state.source);

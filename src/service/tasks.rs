@@ -14,7 +14,7 @@ use zbus::fdo::DBusProxy;
 use super::notify;
 use super::pipeline::realtime_us;
 use crate::dbus::State;
-use crate::rules::{self, Status as KernelStatus};
+use crate::rules;
 use crate::store::Statistics;
 
 /// How often what is old is dropped. No answer has it any more by then: this only gives its memory back.
@@ -47,13 +47,17 @@ pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
                 // Not one of a second ago: an auditd that has just come flushes at once.
                 let status = state.keeper.status().ok();
                 auditd.note(status.map(|status| status.pid), state.now());
-                (verify(&state, auditd.started_within(FLUSH_WITHIN, state.now())), status, auditd)
+                (
+                    verify(&state, auditd.started_within(FLUSH_WITHIN, state.now())),
+                    status.map(|status| status.lost),
+                    auditd,
+                )
             })
         };
         // None where the service is stopping.
-        let Ok((verified, status, known)) = checked.await else { return };
+        let Ok((verified, lost, known)) = checked.await else { return };
         auditd = known;
-        note_kernel_losses(&state.store.statistics, &mut kernel_lost, status.as_ref());
+        note_kernel_losses(&state.store.statistics, &mut kernel_lost, lost);
         let wait = match verified {
             Verified::Restored(added) => {
                 info!(added, "auditd's start had flushed our audit rules: they are loaded again");
@@ -83,15 +87,8 @@ pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
 
 /// Adds what the kernel's count of lost records grew by since it was `known`. The first look is where counting begins: the
 /// kernel counts from the boot on. Somebody may set its count back (`auditctl --reset-lost`).
-///
-/// Without an auditd the kernel also counts what it could not keep for one, though the multicast had it: then serials alone
-/// tell what is missing.
-fn note_kernel_losses(statistics: &Statistics, known: &mut Option<u32>, status: Option<&KernelStatus>) {
-    let Some(&KernelStatus { lost, pid, .. }) = status else { return };
-    if pid == 0 {
-        *known = None;
-        return;
-    }
+fn note_kernel_losses(statistics: &Statistics, known: &mut Option<u32>, lost: Option<u32>) {
+    let Some(lost) = lost else { return };
     let more = known.replace(lost).map_or(0, |known| lost.saturating_sub(known));
     if more > 0 {
         statistics.kernel_lost_since.add(more.into());
@@ -179,7 +176,6 @@ pub(super) async fn feed_watchdog(connection: Connection, parts: impl Fn() -> [u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::Enabled;
 
     #[test]
     fn an_auditd_that_was_there_before_did_not_start() {
@@ -205,31 +201,8 @@ mod tests {
     fn what_the_kernel_lost_since_the_first_look() {
         let statistics = Statistics::default();
         let mut known = None;
-        let status = |pid, lost| KernelStatus {
-            enabled: Enabled::On,
-            failure: 1,
-            pid,
-            rate_limit: 0,
-            backlog_limit: 64,
-            lost,
-            backlog: 0,
-            features: 0,
-            backlog_wait_time: None,
-        };
-        for (lost, since) in [
-            (Some((7, 70)), 0),
-            (None, 0),
-            (Some((7, 70)), 0),
-            (Some((7, 72)), 2),
-            (Some((7, 0)), 2),
-            (Some((7, 3)), 5),
-            // No auditd, and then another one.
-            (Some((0, 10)), 5),
-            (Some((0, 20)), 5),
-            (Some((8, 30)), 5),
-            (Some((8, 31)), 6),
-        ] {
-            note_kernel_losses(&statistics, &mut known, lost.map(|(pid, lost)| status(pid, lost)).as_ref());
+        for (lost, since) in [(Some(70), 0), (None, 0), (Some(70), 0), (Some(72), 2), (Some(0), 2), (Some(3), 5)] {
+            note_kernel_losses(&statistics, &mut known, lost);
             assert_eq!(statistics.kernel_lost_since.get(), since, "{lost:?}");
             assert_eq!(statistics.last_loss.get() > 0, since > 0, "{lost:?}");
         }
