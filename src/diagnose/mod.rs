@@ -50,8 +50,6 @@ pub struct Facts {
     pub watches_sends: bool,
     /// Whether our rules ask for sockets of every family (`local`).
     pub watches_local: bool,
-    /// Whether the service has switched the kernel's audit on.
-    pub switched_on: bool,
     /// Whether the service can ask the kernel for the machine's sockets.
     pub finds_sockets: bool,
     /// Who does not read the signals that it asked the bus for, so that none are sent.
@@ -146,19 +144,18 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         }
         Err(error) => findings.push(kernel::unavailable(error, &facts.files)),
     }
-    let quiet_for_a_reason = findings.iter().any(|finding| finding.severity == Severity::Error);
-    findings.extend(link::multicast(&facts.link, audisp(facts, quiet_for_a_reason)));
-    findings.extend(link::no_multicast(&facts.link));
-    if facts.switched_on {
-        findings.push(Finding::new(
-            "audit-switched-on",
-            Severity::Info,
-            "the kernel's audit was off and no auditd runs: the service has switched it on, and switches it off when it \
-             is stopped. Until then the kernel prints some records to its log, 10 each 5 seconds at the most. Programs that \
-             ran before audit was on for the first time since boot are seen when they are started again",
-            "apt-get install --yes auditd || dnf install --assumeyes audit",
-        ));
+    let auditd = auditd(facts);
+    let plugin = match &facts.link {
+        link if link.without_newlines => Some(facts.files.newline_finding(&link.sockets)),
+        link if link.is_fruitless() => facts.files.plugin_finding(&link.sockets),
+        _ => None,
+    };
+    if auditd.is_none() && plugin.is_none() {
+        let quiet_for_a_reason = findings.iter().any(|finding| finding.severity == Severity::Error);
+        findings.extend(link::socket(&facts.link, quiet_for_a_reason));
     }
+    findings.extend(auditd);
+    findings.extend(plugin);
     findings.extend(link::twice(facts));
     if !facts.finds_sockets {
         findings.push(Finding::new(
@@ -182,24 +179,6 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings.sort_by_key(|finding| finding.severity);
-    findings
-}
-
-/// What is wrong on the way through auditd.
-fn audisp(facts: &Facts, quiet_for_a_reason: bool) -> Vec<Finding> {
-    let link = &facts.link;
-    if link.without_audisp {
-        return Vec::new();
-    }
-    let plugin = match link {
-        link if link.without_newlines => Some(facts.files.newline_finding(&link.sockets)),
-        link if link.is_fruitless() => facts.files.plugin_finding(&link.sockets),
-        _ => None,
-    };
-    let mut findings: Vec<Finding> = auditd(facts).into_iter().chain(plugin).collect();
-    if findings.is_empty() {
-        findings.extend(link::socket(link, quiet_for_a_reason));
-    }
     findings
 }
 

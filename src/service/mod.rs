@@ -10,10 +10,8 @@
 //! service with it, and systemd starts it again.
 
 mod journal;
-mod multicast;
 mod past;
 mod pipeline;
-mod reader;
 mod tasks;
 
 use std::io;
@@ -44,7 +42,7 @@ use crate::process::{Accounts, Visitor};
 use crate::queue::Queue;
 use crate::rules::{Keeper, RuleSet, running_machine};
 use crate::socket::{PASSED_AS, SockDiag};
-use crate::source::{KNOWN_SOCKETS, MULTICAST_PASSED_AS, Status};
+use crate::source::{KNOWN_SOCKETS, Status};
 use crate::store::Store;
 
 /// How long the bus may take to let us go, and the kernel to take our rules back.
@@ -82,7 +80,6 @@ impl From<zbus::Error> for Error {
 /// Where the configuration cannot be used, or the bus is not there, or goes away.
 pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let config = Config::load(path.as_deref()).map_err(Error::Config)?;
-    let mut passed = Passed::get();
     let node = rustix::system::uname();
     let store = Arc::new(Store::new(config.history, config.max_events, node.nodename().to_bytes()));
     store.statistics.since.set(pipeline::realtime_us());
@@ -93,7 +90,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         source,
         Arc::new(Keeper::new(rule_set(&config))),
         Arc::new(Accounts::default()),
-        sock_diag(&mut passed),
+        sock_diag(),
         seen,
         setup(&config),
     ));
@@ -101,7 +98,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
     info!("{NAME} {} is on the bus", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
-    let mut service = Service::start(path, config, passed, state, &connection, refused).await?;
+    let mut service = Service::start(path, config, state, &connection, refused).await?;
     tokio::pin!(shutdown);
     let result = loop {
         tokio::select! {
@@ -136,7 +133,6 @@ impl Service {
     async fn start(
         path: Option<PathBuf>,
         config: Config,
-        mut passed: Passed,
         state: Arc<State>,
         connection: &Connection,
         refused: Receiver<Message>,
@@ -163,9 +159,7 @@ impl Service {
             // Before anything arrives: the history is in order. Our rules are not loaded yet, so nothing is missed meanwhile.
             spawn_blocking(recall).await.unwrap_or_default()
         };
-        let passed = multicast::of_systemd(passed.take(MULTICAST_PASSED_AS));
-        let multicast = multicast::wanted(&config, passed, &state).await;
-        let pipeline = Pipeline::start(&config, multicast, sink.clone(), past).map_err(Error::System)?;
+        let pipeline = Pipeline::start(&config, sink.clone(), past).map_err(Error::System)?;
         let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
         let signals = Arc::new(AtomicU64::new(0));
         let parts = {
@@ -188,7 +182,6 @@ impl Service {
         ];
         let service = Self { path, config, state, sink, pipeline: Some(pipeline), tasks };
         service.load_rules().await;
-        service.switch_on().await;
         Ok(service)
     }
 
@@ -209,22 +202,6 @@ impl Service {
         self.state.rules_changed.notify(usize::MAX);
     }
 
-    /// Where nobody else does it: an auditd switches the kernel's audit on when it starts.
-    async fn switch_on(&self) {
-        if !self.config.source.reads_multicast() {
-            return;
-        }
-        let state = self.state.clone();
-        match spawn_blocking(move || state.switch.on()).await {
-            Ok(Ok(true)) => info!(
-                "the kernel's audit was off and is switched on, as long as this service runs. Programs that started before \
-                 audit was on for the first time since boot are seen when they are started again"
-            ),
-            Ok(Err(error)) => warn!("the kernel's audit could not be switched on: {error}"),
-            Ok(Ok(false)) | Err(_) => {}
-        }
-    }
-
     /// Takes a new configuration; a bad one changes nothing.
     async fn reload(&mut self) {
         let config = match Config::load(self.path.as_deref()) {
@@ -239,14 +216,12 @@ impl Service {
         self.state.store.set_limits(config.history, config.max_events);
         self.state.set_setup(setup(config));
         self.sink.journal.switch(config.journal);
-        let reads = |config: &Config| (config.source, config.socket.clone(), config.key.clone(), config.keep_raw);
+        let reads = |config: &Config| (config.socket.clone(), config.key.clone(), config.keep_raw);
         if reads(&old) != reads(config) {
-            let mut multicast = None;
             if let Some(pipeline) = self.pipeline.take() {
-                multicast = spawn_blocking(move || pipeline.stop()).await.ok().flatten();
+                spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            let multicast = multicast::wanted(config, multicast, &self.state).await;
-            match Pipeline::start(config, multicast, self.sink.clone(), Vec::new()) {
+            match Pipeline::start(config, self.sink.clone(), Vec::new()) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
@@ -260,7 +235,6 @@ impl Service {
                 self.load_rules().await;
             }
         }
-        self.switch_on().await;
         self.state.rules_changed.notify(usize::MAX);
         info!("the configuration was read again");
     }
@@ -273,15 +247,6 @@ impl Service {
                 Ok(Ok(Ok(deleted))) => info!(deleted, "our audit rules were removed"),
                 Ok(Ok(Err(error))) => warn!("our audit rules could not be removed: {error}"),
                 Ok(Err(_)) | Err(_) => warn!("our audit rules could not be removed in time"),
-            }
-        }
-        if for_good {
-            let state = self.state.clone();
-            match timeout(FAREWELL, spawn_blocking(move || state.switch.back())).await {
-                Ok(Ok(Ok(true))) => info!("the kernel's audit is switched off again"),
-                Ok(Ok(Ok(false))) => {}
-                Ok(Ok(Err(error))) => warn!("the kernel's audit could not be switched off again: {error}"),
-                Ok(Err(_)) | Err(_) => warn!("the kernel's audit could not be switched off again in time"),
             }
         }
         for task in &self.tasks {
@@ -313,10 +278,9 @@ fn setup(config: &Config) -> Setup {
     }
 }
 
-/// Where auditd's socket is looked for; nowhere, where it is not wanted.
+/// Where auditd's socket is looked for.
 fn sockets(config: &Config) -> Vec<PathBuf> {
     match &config.socket {
-        _ if !config.source.reads_audisp() => Vec::new(),
         Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
         Socket::Path(path) => vec![path.clone()],
     }
@@ -328,8 +292,8 @@ fn rule_set(config: &Config) -> Option<RuleSet> {
 }
 
 /// The way to the kernel's sockets: passed by systemd, else opened in the service's own network namespace.
-fn sock_diag(passed: &mut Passed) -> Option<SockDiag> {
-    let opened = match passed.take(PASSED_AS) {
+fn sock_diag() -> Option<SockDiag> {
+    let opened = match passed(PASSED_AS) {
         Some(fd) => SockDiag::from_fd(fd),
         None => SockDiag::open(),
     };
@@ -338,29 +302,15 @@ fn sock_diag(passed: &mut Passed) -> Option<SockDiag> {
     opened.inspect_err(failed).ok()
 }
 
-/// The sockets that systemd passed, by their names.
-struct Passed(Vec<(Option<String>, OwnedFd)>);
-
-impl Passed {
-    /// All there are. They can be had once.
-    fn get() -> Self {
-        let passed = sd_listen_fds::get().inspect_err(|error| warn!("what systemd passed cannot be used: {error}"));
-        Self(passed.unwrap_or_default().into_iter().map(|(name, fd)| (name, fd.into_std())).collect())
-    }
-
-    fn take(&mut self, name: &str) -> Option<OwnedFd> {
-        let at = self.0.iter().position(|(named, _)| named.as_deref() == Some(name))?;
-        Some(self.0.swap_remove(at).1)
-    }
+/// The file descriptor of that name, of those that systemd passed. Takes all of them: asked once.
+fn passed(name: &str) -> Option<OwnedFd> {
+    let passed = sd_listen_fds::get().inspect_err(|error| warn!("what systemd passed cannot be used: {error}")).ok()?;
+    passed.into_iter().find_map(|(named, fd)| (named.as_deref() == Some(name)).then(|| fd.into_std()))
 }
 
 /// What the service is doing, in one line.
 fn status(told: dbus::Told) -> String {
-    let connection = match told.source {
-        "" => "waiting for auditd",
-        "netlink" => "reading the kernel's multicast",
-        _ => "reading auditd's events",
-    };
+    let connection = if told.source.is_empty() { "waiting for auditd" } else { "reading auditd's events" };
     let rules = if told.rules_loaded { "our audit rules are loaded" } else { "our audit rules are not loaded" };
     format!("{connection}; {rules}")
 }

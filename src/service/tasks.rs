@@ -36,27 +36,16 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// flushes all rules that are not in its own files (`augenrules --load`, audit-rules.service), and ours are not.
 pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
     let mut kernel_lost = None;
-    let mut auditd = Auditd::default();
     loop {
         // Before the look: what happens while it is taken wakes the next one.
         listener!(touched => again);
         let was_loaded = state.keeper.is_loaded();
         let checked = {
             let state = state.clone();
-            spawn_blocking(move || {
-                // Not one of a second ago: an auditd that has just come flushes at once.
-                let status = state.keeper.status().ok();
-                auditd.note(status.map(|status| status.pid), state.now());
-                (
-                    verify(&state, auditd.started_within(FLUSH_WITHIN, state.now())),
-                    status.map(|status| status.lost),
-                    auditd,
-                )
-            })
+            spawn_blocking(move || (verify(&state), state.kernel_status().map(|status| status.lost)))
         };
         // None where the service is stopping.
-        let Ok((verified, lost, known)) = checked.await else { return };
-        auditd = known;
+        let Ok((verified, lost)) = checked.await else { return };
         note_kernel_losses(&state.store.statistics, &mut kernel_lost, lost);
         let wait = match verified {
             Verified::Restored(added) => {
@@ -103,36 +92,13 @@ enum Verified {
     NotYet(rules::Error),
 }
 
-/// The auditd that the kernel knows, and since when as far as it was seen to come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Auditd {
-    /// 0 for none; `None` before the first look.
-    pid: Option<u32>,
-    since: Option<Duration>,
-}
-
-impl Auditd {
-    fn note(&mut self, pid: Option<u32>, now: Duration) {
-        let Some(pid) = pid else { return };
-        let was = self.pid.replace(pid);
-        if was.is_some_and(|was| was != pid) {
-            self.since = (pid != 0).then_some(now);
-        }
-    }
-
-    fn started_within(self, limit: Duration, now: Duration) -> bool {
-        self.since.is_some_and(|since| now.saturating_sub(since) < limit)
-    }
-}
-
-/// `auditd_started`: a moment ago, as the kernel tells.
-fn verify(state: &State, auditd_started: bool) -> Verified {
+fn verify(state: &State) -> Verified {
     state.remember_lost();
     match state.keeper.verify() {
         Ok(false) if state.keeper.is_expected() => {}
         _ => return Verified::AsBefore,
     }
-    let restarted = auditd_started || state.source.link().connected.is_some_and(|(since, _)| since < FLUSH_WITHIN);
+    let restarted = state.source.link().connected.is_some_and(|(since, _)| since < FLUSH_WITHIN);
     if !(restarted && state.setup().manages_rules) {
         return Verified::Vanished;
     }
@@ -176,26 +142,6 @@ pub(super) async fn feed_watchdog(connection: Connection, parts: impl Fn() -> [u
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_auditd_that_was_there_before_did_not_start() {
-        let seconds = Duration::from_secs;
-        let mut auditd = Auditd::default();
-        for (now, pid, started) in [
-            (0, Some(7), false),
-            (1, Some(7), false),
-            (2, Some(0), false),
-            (3, None, false),
-            (4, Some(8), true),
-            (6, Some(8), true),
-            (7, Some(8), false),
-            (8, Some(9), true),
-            (9, Some(0), false),
-        ] {
-            auditd.note(pid, seconds(now));
-            assert_eq!(auditd.started_within(seconds(3), seconds(now)), started, "{now}");
-        }
-    }
 
     #[test]
     fn what_the_kernel_lost_since_the_first_look() {

@@ -101,11 +101,11 @@ impl Store {
         newest.set_max_entries(max_events);
     }
 
-    /// Takes an event that arrived now from this source, `seen_us` microseconds since the epoch. Returns its row.
-    pub fn insert(&self, event: &Event<'_>, source: Source, now: Duration, seen_us: u64) -> Row {
+    /// Takes an event that arrived now, `seen_us` microseconds since the epoch. Returns its row, and whether somebody should
+    /// look at its process.
+    pub fn insert(&self, event: &Event<'_>, now: Duration, seen_us: u64) -> Row {
         let mut inner = self.write();
         let mut row = inner.next_row(event, seen_us, &self.node);
-        row.source = source;
         let Inner { shared, history, newest, .. } = &mut *inner;
         newest.insert(&mut row, now);
         history.push(row.clone(), shared);

@@ -79,8 +79,7 @@ impl Bench {
         self.serial += 1;
         let mut seen = None;
         for record in call.records(self.serial) {
-            let mut out =
-                |event: Event<'_>| seen = Some(self.store.insert(&event, Source::Audisp, self.now, call.ms * 1000));
+            let mut out = |event: Event<'_>| seen = Some(self.store.insert(&event, self.now, call.ms * 1000));
             self.assembler.push(record.as_bytes(), self.now, &mut out);
         }
         seen.expect("an event")
@@ -207,9 +206,7 @@ fn rows_that_arrive_while_a_process_is_told_keep_no_older_one_open() {
             scope.spawn(|| {
                 for serial in 1..=200 {
                     for record in Call::connect(7, 1000, 1, 53).records(serial) {
-                        assembler.push(record.as_bytes(), now, &mut |event| {
-                            drop(store.insert(&event, Source::Audisp, now, 0))
-                        });
+                        assembler.push(record.as_bytes(), now, &mut |event| drop(store.insert(&event, now, 0)));
                     }
                 }
             });

@@ -302,7 +302,6 @@ fn statistics_have_the_names_of_the_contract() {
         "SignalsLost",
         "Reconnects",
         "SerialGaps",
-        "MulticastOverruns",
         "Since",
         "LastLoss",
         "KernelLostSince",

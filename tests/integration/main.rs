@@ -24,7 +24,6 @@ mod history;
 mod journal;
 mod layers;
 mod lifecycle;
-mod multicast;
 mod past;
 mod polkit;
 mod processes;
