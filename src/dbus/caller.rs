@@ -10,7 +10,7 @@ use zbus::message::Header;
 use zbus::names::{OwnedUniqueName, UniqueName};
 use zbus::{Connection, DeserializeDict, Type};
 
-use super::Error;
+use super::{BUS, BUS_PATH, Error};
 use crate::process::Accounts;
 use crate::quota::{Place, Quota};
 use crate::store::Sight;
@@ -138,9 +138,8 @@ impl Callers {
     }
 
     async fn ask(&self, connection: &Connection, sender: OwnedUniqueName) -> Option<Arc<Credentials>> {
-        let bus = Some("org.freedesktop.DBus");
-        let path = "/org/freedesktop/DBus";
-        let told = connection.call_method(bus, path, bus, "GetConnectionCredentials", &sender).await.ok()?;
+        let ask = connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "GetConnectionCredentials", &sender);
+        let told = ask.await.ok()?;
         let told: Told = told.body().deserialize().ok()?;
         let credentials = Arc::new(Credentials { uid: told.uid?, gids: told.gids.unwrap_or_default() });
         let mut known = self.lock();

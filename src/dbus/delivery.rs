@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit_records::EventType;
 use event_listener::listener;
 use opensnitch_audit_client::{Event, PATH};
 use tokio::time::sleep;
@@ -91,10 +90,7 @@ async fn send(
     let emitter = SignalEmitter::new(connection, PATH)?.set_destination(subscriber.name.as_ref().into());
     match signal {
         Outgoing::EventSeen(answer) => {
-            let event_type = answer.row.event_type.map_or("", EventType::name);
-            let stopping = || zbus::Error::Failure("the service is stopping".to_owned());
-            let event = wire::event_of(state, answer).await.ok_or_else(stopping)?;
-            let exe = event.proc_path.clone().unwrap_or_default();
+            let (event_type, exe, event) = wire::seen(state, answer).await?;
             Subscription::event_seen(&emitter, event_type, &exe, &event).await?;
             Ok(event.size())
         }

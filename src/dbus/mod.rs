@@ -39,6 +39,12 @@ use zbus::{Address, Connection};
 use front::Front;
 use interface::Audit;
 
+/// The bus itself: as a sender, as the one that is asked, and its interface.
+const BUS: &str = "org.freedesktop.DBus";
+
+/// The object of the bus itself.
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+
 /// Connects to the system bus and answers from this state there. Calls that are not let in come out of the receiver, for
 /// [`answer_refused`].
 ///

@@ -1,5 +1,5 @@
-//! What `FindEvents` and `Subscribe` are asked for, checked: the contract says which keys there are and of which type, and here is what
-//! they mean.
+//! What `FindEvents` and `Subscribe` are asked for, checked: the contract says which keys there are and of which type, and
+//! here is what they mean.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use audit_records::EventType;
 use event_listener::listener;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -22,7 +21,7 @@ use zbus::{Connection, MatchRule, MessageStream, Variant};
 use super::interface::Audit;
 use super::signals::{Outgoing, Room, Signals};
 use super::unread::Pace;
-use super::{State, wire};
+use super::{BUS, State, wire};
 use crate::store::Owner;
 
 /// How often a task with nothing to send says that it is alive.
@@ -87,10 +86,7 @@ fn losses(losses: &BTreeMap<Option<Owner>, u64>) -> Option<String> {
 async fn send(state: &Arc<State>, emitter: &SignalEmitter<'static>, signal: Outgoing) -> zbus::Result<()> {
     match signal {
         Outgoing::EventSeen(answer) => {
-            let event_type = answer.row.event_type.map_or("", EventType::name);
-            let stopping = || zbus::Error::Failure("the service is stopping".to_owned());
-            let event = wire::event_of(state, answer).await.ok_or_else(stopping)?;
-            let exe = event.proc_path.clone().unwrap_or_default();
+            let (event_type, exe, event) = wire::seen(state, answer).await?;
             Audit::event_seen(emitter, event_type, &exe, &event).await
         }
         Outgoing::EventsLost(count) => Audit::events_lost(emitter, count).await,
@@ -108,8 +104,8 @@ pub async fn forget_departed(
 ) -> zbus::Result<impl Future<Output = ()> + Send + use<>> {
     let rule = MatchRule::builder()
         .msg_type(Type::Signal)
-        .sender("org.freedesktop.DBus")
-        .interface("org.freedesktop.DBus")
+        .sender(BUS)
+        .interface(BUS)
         .member("NameOwnerChanged")
         // The new owner: there is none.
         .arg(2, "")

@@ -16,8 +16,8 @@ use zbus::fdo::{DBusProxy, StatsProxy};
 use zbus::names::{BusName, OwnedUniqueName, UniqueName};
 use zbus::{Connection, OwnedVariant};
 
-use super::State;
 use super::front::{Replies, Verdict};
+use super::{BUS, BUS_PATH, State};
 use crate::diagnose::Listener;
 
 /// Signals stop where so many bytes of them were not read, ...
@@ -182,9 +182,8 @@ async fn held_for(connection: &Connection, name: &OwnedUniqueName) -> Option<u32
 
 /// Bytes that dbus-broker holds for each connection.
 async fn peers(connection: &Connection) -> Option<HashMap<String, u32>> {
-    let bus = "org.freedesktop.DBus";
     let interface = "org.freedesktop.DBus.Debug.Stats";
-    let call = connection.call_method(Some(bus), "/org/freedesktop/DBus", Some(interface), "GetStats", &());
+    let call = connection.call_method(Some(BUS), BUS_PATH, Some(interface), "GetStats", &());
     let answer = timeout(ANSWER, call).await.ok()?.ok()?;
     let mut stats: HashMap<String, OwnedVariant> = answer.body().deserialize().ok()?;
     let peers: Vec<Peer> = stats.remove(PEERS)?.try_into().ok()?;

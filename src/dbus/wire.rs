@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use audit_records::{Address, Args, Bytes, Outcome, error_name};
+use audit_records::{Address, Args, Bytes, EventType, Outcome, error_name};
 use opensnitch_audit_client::Event;
 use tokio::task::spawn_blocking;
 
@@ -61,6 +61,18 @@ pub async fn event_of(state: &Arc<State>, answer: Answer) -> Option<Event> {
     }
     let state = state.clone();
     spawn_blocking(move || make(&state, &answer)).await.ok()
+}
+
+/// The arguments of `EventSeen`, for all and for a subscriber: type, program and event.
+///
+/// # Errors
+/// Where the service is stopping.
+pub(super) async fn seen(state: &Arc<State>, answer: Answer) -> zbus::Result<(&'static str, String, Event)> {
+    let event_type = answer.row.event_type.map_or("", EventType::name);
+    let stopping = || zbus::Error::Failure("the service is stopping".to_owned());
+    let event = event_of(state, answer).await.ok_or_else(stopping)?;
+    let exe = event.proc_path.clone().unwrap_or_default();
+    Ok((event_type, exe, event))
 }
 
 /// Whether nobody has to be asked for the event of a row: neither the name service for its user's name, nor `/proc` whether

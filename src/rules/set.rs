@@ -281,8 +281,13 @@ impl Rule {
 
     /// The kernel's `struct audit_rule_data`.
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.encode_with(&self.conditions(), &self.key.0)
+    }
+
+    /// The same with these conditions, and the text of those that have one.
+    fn encode_with(&self, conditions: &[Condition], text: &str) -> Vec<u8> {
         let calls: Vec<u32> = self.calls.iter().map(|(number, _)| *number).collect();
-        wire::encode(self.filter.list(), &calls, &self.conditions(), self.key.0.as_bytes())
+        wire::encode(self.filter.list(), &calls, conditions, text.as_bytes())
     }
 
     /// This rule with the pid that the bytes have in its place, if they are exactly that.
@@ -419,8 +424,7 @@ impl Rule {
         let mut conditions = self.conditions();
         let length = u32::try_from(exe.len()).unwrap();
         conditions.insert(conditions.len() - 1, (Field::Exe, Op::Equal, length));
-        let calls: Vec<u32> = self.calls.iter().map(|(number, _)| *number).collect();
-        wire::encode(self.filter.list(), &calls, &conditions, format!("{exe}{}", self.key).as_bytes())
+        self.encode_with(&conditions, &format!("{exe}{}", self.key))
     }
 }
 

@@ -220,7 +220,7 @@ impl Row {
     /// Whose event it is.
     #[must_use]
     pub fn owner(&self) -> Owner {
-        Owner::of(self.origin.who())
+        self.origin.owner
     }
 
     /// What only this row holds in memory, in bytes: not what it shares.

@@ -17,6 +17,21 @@ fn own() -> HashMap<&'static str, Variant<'static>> {
     HashMap::from([("UID", User::Alice.uid().into())])
 }
 
+/// A user subscribes, and hears of an own event.
+#[track_caller]
+fn hears(world: &mut World, user: User) {
+    let mut subscriber = Subscriber::following(&world.bus, user);
+    let records = Records::connect(1).uid(user.uid());
+    world.auditd.send(records.text());
+    assert_eq!(subscriber.event().pid, Some(records.pid));
+}
+
+/// Those of Alice's connections that are gone have no places any more.
+#[track_caller]
+fn makes_room(world: &World) {
+    eventually("room again", || Subscriber::connect(&world.bus, User::Alice).follow(&Query::new()).ok());
+}
+
 #[test]
 fn each_hears_of_what_it_may_see() {
     let Some(mut world) = World::start(EVERY) else { return };
@@ -106,13 +121,10 @@ fn a_thousand_are_refused() {
     assert_eq!(world.root().counter("Subscriptions"), OF_USER as u64);
     // Others are not kept out, and whoever leaves makes room.
     for user in [User::Bob, User::Root] {
-        let mut other = Subscriber::following(&world.bus, user);
-        let records = Records::connect(1).uid(user.uid());
-        world.auditd.send(records.text());
-        assert_eq!(other.event().pid, Some(records.pid));
+        hears(&mut world, user);
     }
     drop(greedy);
-    eventually("room again", || Subscriber::connect(&world.bus, User::Alice).follow(&Query::new()).ok());
+    makes_room(&world);
 }
 
 #[test]
@@ -163,12 +175,9 @@ fn whoever_owes_an_answer_keeps_its_place() {
     let refused = deaf[0].call("Subscribe", &own()).unwrap_err();
     assert!(error::is(&refused, error::LIMITS_EXCEEDED), "{refused}");
     // Everybody else is served.
-    let mut bob = Subscriber::following(&world.bus, User::Bob);
-    let records = Records::connect(1).uid(User::Bob.uid());
-    world.auditd.send(records.text());
-    assert_eq!(bob.event().pid, Some(records.pid));
+    hears(&mut world, User::Bob);
     drop(deaf);
-    eventually("room again", || Subscriber::connect(&world.bus, User::Alice).follow(&Query::new()).ok());
+    makes_room(&world);
 }
 
 #[test]

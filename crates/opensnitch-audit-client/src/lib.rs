@@ -67,8 +67,9 @@
 //! # }
 //! ```
 //!
-//! Root and the members of the group [`opensnitch-audit`](GROUP) also receive the signals that go to all of them. Let the bus choose what you need, and
-//! read the stream without pause: while 64 messages wait in it, the connection's other answers wait too.
+//! Root and the members of the group [`opensnitch-audit`](GROUP) also receive the signals that go to all of them. Let the
+//! bus choose what you need, and read the stream without pause: while 64 messages wait in it, the connection's other
+//! answers wait too.
 //!
 //! ```no_run
 //! # use opensnitch_audit_client::AuditProxy;

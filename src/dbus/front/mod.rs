@@ -35,7 +35,7 @@ use zbus::{Address, Connection, DBusError};
 
 use self::calls::{Calls, MAX_OF_CONNECTION};
 use self::cut::{Cut, wants_reply};
-use super::{Error, State};
+use super::{BUS, Error, State};
 use crate::text::{MAX_EXCERPT, excerpt};
 
 pub(super) use self::cut::{MAX_ARGUMENTS, is_cut};
@@ -46,9 +46,6 @@ const PIECE: usize = 16 * 1024;
 
 /// Errors that wait to be sent to those whose calls were not let in. Beyond it they get no answer.
 const MAX_REFUSED: usize = 1024;
-
-/// The bus itself, as a sender.
-const BUS: &str = "org.freedesktop.DBus";
 
 /// A connection to the bus at this address.
 #[derive(Debug)]
