@@ -31,14 +31,6 @@ fn peak(world: &World) -> u64 {
     memory(world.daemon.pid(), "VmHWM")
 }
 
-fn threads(world: &World) -> usize {
-    fs::read_dir(format!("/proc/{}/task", world.daemon.pid())).unwrap().count()
-}
-
-fn descriptors(world: &World) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", world.daemon.pid())).unwrap().count()
-}
-
 #[test]
 fn what_is_too_long_is_never_in_memory() {
     for kind in Kind::all() {
@@ -75,7 +67,7 @@ fn no_descriptor_of_a_caller_is_ever_taken() {
     for kind in Kind::all() {
         let mut world = World::start_on(kind, "");
         serves(&mut world);
-        let before = descriptors(&world);
+        let before = world.daemon.descriptors();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let connect = async || {
             let stream = User::Alice.connect(&world.bus);
@@ -91,7 +83,7 @@ fn no_descriptor_of_a_caller_is_ever_taken() {
                 let call = Message::method_call(OBJECT, method).destination(SERVICE).interface(SERVICE);
                 let files: Vec<zbus::OwnedFd> = (0..16).map(|_| file()).collect();
                 alice.send(&call.build(&files).unwrap()).await.unwrap();
-                most = most.max(descriptors(&world));
+                most = most.max(world.daemon.descriptors());
             }
             // One that is read as far as its descriptor. Each call still gets its own answer. On a connection of its own: that
             // of the flood has read late, so that the bus may let it call no more.
@@ -117,7 +109,7 @@ fn no_descriptor_of_a_caller_is_ever_taken() {
             assert!(most <= before + 1, "{kind:?}: {most} and {before}");
         });
         serves(&mut world);
-        eventually("as few descriptors as before", || (descriptors(&world) <= before).then_some(()));
+        eventually("as few descriptors as before", || (world.daemon.descriptors() <= before).then_some(()));
     }
 }
 
@@ -150,7 +142,7 @@ fn a_flood_of_calls_grows_neither_memory_nor_threads() {
             }
         }
         serves(&mut world);
-        let (peak, threads) = (peak(&world), threads(&world));
+        let (peak, threads) = (peak(&world), world.daemon.threads());
         assert!(peak < MAX_PEAK && threads < 80, "{kind:?}: {peak} bytes, {threads} threads");
     }
 }

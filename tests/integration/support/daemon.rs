@@ -95,6 +95,20 @@ impl Daemon {
         memory(self.pid(), "VmRSS")
     }
 
+    /// The descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.count("fd")
+    }
+
+    /// Its threads.
+    pub(crate) fn threads(&self) -> usize {
+        self.count("task")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{folder}", self.pid())).unwrap().count()
+    }
+
     /// Sends a signal.
     pub(crate) fn kill(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
