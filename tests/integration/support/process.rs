@@ -37,7 +37,10 @@ impl Process {
 
     /// Its arguments, as `/proc` has them.
     pub(crate) fn arguments(&self) -> Vec<Vec<u8>> {
-        let mut all = fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
+        // A program that has just been started has none for a moment.
+        let mut all = eventually("arguments", || {
+            Some(fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap()).filter(|all| !all.is_empty())
+        });
         all.pop();
         all.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
     }
