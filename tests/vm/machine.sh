@@ -7,6 +7,8 @@
 packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
 packages+=,dbus,dbus-broker,polkitd,auditd
 packages+=,jq,libglib2.0-bin,nftables
+# One of the carriers of docs/fleet.md.
+packages+=,systemd-journal-remote
 
 suite_of() {
   case $1 in
@@ -70,14 +72,16 @@ job_disk() {
 }
 
 # boot_machine MACHINE FOLDER: runs until the machine powers itself off; its results and its journal come out as files.
-# snapshot=on keeps every disk as it was, and lasts over the machine's own reboots.
+# snapshot=on keeps every disk as it was, and lasts over the machine's own reboots. Its network reaches the collector of
+# journals and nothing else.
 boot_machine() {
   local folder=$2 base
   base=$(base_image "$1")
   : >"$folder/results"
   : >"$folder/journal.log"
   timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \
-    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -nic none \
+    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none \
+    -nic "user,model=virtio-net-pci,restrict=on,guestfwd=tcp:10.0.2.100:19532-tcp:127.0.0.1:$COLLECTOR_PORT" \
     -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
     -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \
     -drive "file=$base/disk.img,if=virtio,format=raw,snapshot=on" \
