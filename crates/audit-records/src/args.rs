@@ -17,6 +17,7 @@ pub const MAX_TITLE: usize = 128;
 
 /// An argument vector in one piece of memory, at most [`MAX_ARGS_BYTES`] of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Written"))]
 pub struct Args {
     /// Each argument with a NUL behind it, as in `/proc/PID/cmdline`; an argument itself holds none.
     joined: Bytes,
@@ -102,6 +103,28 @@ impl Args {
     #[must_use]
     pub fn size(&self) -> usize {
         self.joined.len()
+    }
+}
+
+/// Arguments as somebody wrote them down; perhaps not by this crate.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct Written {
+    joined: Bytes,
+    count: Option<u32>,
+    whole: bool,
+    cut: bool,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Written> for Args {
+    type Error = &'static str;
+
+    fn try_from(Written { joined, count, whole, cut }: Written) -> Result<Self, Self::Error> {
+        if joined.len() > MAX_ARGS_BYTES || joined.last().is_some_and(|&last| last != 0) {
+            return Err("arguments that are too long, or without their end");
+        }
+        Ok(Self { joined, count, whole, cut })
     }
 }
 

@@ -91,8 +91,32 @@ pub struct Assembler {
     counts: AssemblyCounts,
 }
 
+/// What an [`Assembler`] has under way, for another one that goes on from there, in another process even.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AssemblerState {
+    key: String,
+    keep_raw: bool,
+    open: Vec<Open>,
+    recent: Vec<(EventId, Vec<u8>)>,
+    gaps: SerialGaps,
+}
+
+impl AssemblerState {
+    /// Whether all of it is within the bounds that hold for an assembler.
+    fn is_sound(&self) -> bool {
+        let bytes = self.open.iter().map(|open| open.text.len()).sum::<usize>();
+        self.open.len() <= MAX_OPEN_EVENTS
+            && bytes <= MAX_OPEN_BYTES
+            && self.open.iter().all(Open::is_sound)
+            && self.recent.len() <= MAX_RECENT
+            && self.recent.iter().all(|(_, node)| node.len() <= MAX_LINE)
+    }
+}
+
 /// An event under way: its records as received, each with a newline behind it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Open {
     id: EventId,
     /// Empty where auditd names none.
@@ -104,7 +128,8 @@ struct Open {
 }
 
 /// What an event's records told so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct State {
     /// Bytes of its EXECVE and URINGOP records.
     repeated: usize,
@@ -124,7 +149,8 @@ struct State {
 }
 
 /// What the operations of a ring did that one system call performed, under our key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Operations {
     /// Which one is told, in `parts`: the last, since an operation that would block is tried again and reported again.
     told: Option<usize>,
@@ -221,6 +247,24 @@ impl Open {
     fn records(&self) -> Records<'_> {
         Records { text: &self.text, parts: &self.parts }
     }
+
+    /// Whether it is within the bounds that hold for what [`add`](Self::add) made.
+    fn is_sound(&self) -> bool {
+        let mut before = 0;
+        let parts_are_in_order = self.parts.iter().all(|part| {
+            let is_in_order = before <= part.body && part.body <= part.own_end && part.own_end <= part.end;
+            before = part.end;
+            is_in_order
+        });
+        let Operations { ended, blocked, .. } = &self.state.operations;
+        parts_are_in_order
+            && before <= self.text.len()
+            && self.text.len() <= MAX_EVENT_BYTES
+            && self.parts.len() <= MAX_RECORDS
+            && self.state.repeated <= MAX_REPEATED_BYTES
+            && (*ended).max(*blocked) <= MAX_RECORDS
+            && self.node.len() <= MAX_LINE
+    }
 }
 
 /// What became of a record that was to be added.
@@ -249,6 +293,51 @@ impl Assembler {
             rule_change: None,
             counts: AssemblyCounts::default(),
         }
+    }
+
+    /// What is under way. What was counted so far is no part of it, nor is the last change of a rule.
+    #[must_use]
+    pub fn state(&self) -> AssemblerState {
+        AssemblerState {
+            key: String::from_utf8_lossy(&self.key.key).into_owned(),
+            keep_raw: self.keep_raw,
+            open: self.open.iter().map(|open| Open::clone(open)).collect(),
+            recent: self.recent.iter().cloned().collect(),
+            gaps: self.gaps.state(),
+        }
+    }
+
+    /// Goes on where another one was, at the time `now` of the same clock. `None` where it had another key, kept other
+    /// records, or cannot have been: then what was under way is lost.
+    #[must_use]
+    pub fn resume(key: &str, keep_raw: bool, state: AssemblerState, now: Duration) -> Option<Self> {
+        if state.key != key || state.keep_raw != keep_raw || !state.is_sound() {
+            return None;
+        }
+        let AssemblerState { open, recent, gaps, .. } = state;
+        let bytes = open.iter().map(|open| open.text.len()).sum();
+        // By a clock that went back somebody would wait for ever.
+        let open = open.into_iter().map(|open| Box::new(Open { opened: open.opened.min(now), ..open })).collect();
+        Some(Self { open, recent: recent.into(), bytes, gaps: gaps.state(), ..Self::new(key, keep_raw) })
+    }
+
+    /// Picks events as [`new`](Self::new), from the rest of a stream of which somebody else had the beginning: up to this
+    /// serial. So the serials that follow are looked at for gaps, and those before are not.
+    #[must_use]
+    pub fn after(key: &str, keep_raw: bool, serial: Option<u32>) -> Self {
+        Self { gaps: SerialGaps::after(serial), ..Self::new(key, keep_raw) }
+    }
+
+    /// The highest serial that came.
+    #[must_use]
+    pub fn highest_serial(&self) -> Option<u32> {
+        self.gaps.highest()
+    }
+
+    /// The events under the key that are under way, as far as their records tell by now.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.open.iter().filter(|open| open.state.is_ours()).count()
     }
 
     /// What became of the records so far.

@@ -9,6 +9,7 @@ use crate::who::{Bytes, Call, Subject, Who};
 
 /// Where a record of an event stands in its text.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Part {
     pub(crate) kind: Kind,
     /// Behind its header.
@@ -73,6 +74,7 @@ pub(crate) struct Uringop<'a> {
 
 /// The file of PATH item 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct File {
     /// Inode number.
     pub inode: Option<u64>,

@@ -36,6 +36,7 @@ pub struct FramingCounts {
 
 /// How this auditd writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 enum Format {
     /// Not known yet.
     Unknown,
@@ -47,6 +48,7 @@ enum Format {
 
 /// How far it is from one binary header to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 enum Payload {
     /// Not known before the first record.
     Unknown,
@@ -117,6 +119,35 @@ impl Default for Framer {
     }
 }
 
+/// Where a [`Framer`] is in its stream, for another one that goes on from there, in another process even.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FramerState {
+    /// The beginning of a line, or of a binary record.
+    unread: Vec<u8>,
+    skipping: bool,
+    has_newlines: bool,
+    lacks_newlines: bool,
+    format: Format,
+    /// The end of a line that is thrown away is still to come, and was not counted.
+    is_torn: bool,
+}
+
+impl FramerState {
+    /// The same place of the stream, where the bytes that are read and not given out yet are lost: whoever goes on from
+    /// here throws the rest of their line away, and counts it as torn.
+    #[must_use]
+    pub fn without_rest(self) -> Self {
+        if self.unread.is_empty() { self } else { self.somewhere_behind() }
+    }
+
+    /// Somewhere behind this place of the stream, nobody knows where in a line: the rest of that one is thrown away.
+    #[must_use]
+    pub fn somewhere_behind(self) -> Self {
+        Self { unread: Vec::new(), is_torn: self.is_torn || !self.skipping, skipping: true, ..self }
+    }
+}
+
 /// What stands at the beginning of the unread bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
@@ -155,6 +186,49 @@ impl Framer {
         self.lacks_newlines = false;
         self.format = Format::Unknown;
         self.typed.clear();
+    }
+
+    /// Where it is in its stream. What was counted so far is no part of it.
+    #[must_use]
+    pub fn state(&self) -> FramerState {
+        FramerState {
+            unread: self.unread().get(self.pending..).unwrap_or_default().to_vec(),
+            skipping: self.skipping,
+            has_newlines: self.has_newlines,
+            lacks_newlines: self.lacks_newlines,
+            format: self.format,
+            is_torn: false,
+        }
+    }
+
+    /// Goes on where another one was, on the rest of the same stream. `None` where no framer can have been there.
+    ///
+    /// ```
+    /// use audit_records::Framer;
+    ///
+    /// let (first, second) = (b"type=EOE msg=aud", b"it(1.000:1): \n");
+    /// let mut framer = Framer::default();
+    /// framer.space()[..first.len()].copy_from_slice(first);
+    /// framer.filled(first.len());
+    /// assert_eq!(framer.line(), None);
+    ///
+    /// let mut framer = Framer::resume(framer.state()).unwrap();
+    /// framer.space()[..second.len()].copy_from_slice(second);
+    /// framer.filled(second.len());
+    /// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
+    /// ```
+    #[must_use]
+    pub fn resume(state: FramerState) -> Option<Self> {
+        let FramerState { unread, skipping, has_newlines, lacks_newlines, format, is_torn } = state;
+        if matches!(format, Format::Binary(Payload::Padded(padding)) if padding > FIXED_PAYLOAD) {
+            return None;
+        }
+        let counts = FramingCounts { torn: is_torn.into(), ..FramingCounts::default() };
+        let mut framer = Self { skipping, has_newlines, lacks_newlines, format, counts, ..Self::default() };
+        // What no line could be found in yet: less than its buffer holds.
+        framer.buffer.get_mut(..unread.len()).filter(|_| unread.len() < CAPACITY / 2)?.copy_from_slice(&unread);
+        framer.end = unread.len();
+        Some(framer)
     }
 
     /// Where to read into; never empty once every [`line`](Self::line) was taken.

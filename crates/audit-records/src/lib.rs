@@ -50,6 +50,12 @@
 //! - [`Arch`], [`EventType`], [`SocketType`], [`Protocol`], [`Family`], [`error_name`]: the kernel's numbers and their names,
 //!   for eight architectures.
 //!
+//! # Going on in another process
+//!
+//! A reader that is restarted need not lose what it has read: [`Framer::state`] is a half-read line, [`Assembler::state`] the
+//! events under way, and `resume` of either goes on from there. With the feature `serde` both can be written down, and so
+//! can what is kept of an event. What is read back is looked at with the same care as a stream.
+//!
 //! # What holds for every input
 //!
 //! - **Nothing panics, and nothing is sized by a number that was read.** A stream may hold anything. What an [`Assembler`]
@@ -74,11 +80,11 @@ mod who;
 
 pub use args::{Args, MAX_ARGS_BYTES, MAX_TITLE};
 pub use assembler::{
-    Assembler, AssemblyCounts, MAX_AGE, MAX_EVENT_BYTES, MAX_OPEN_BYTES, MAX_OPEN_EVENTS, MAX_RECORDS,
+    Assembler, AssemblerState, AssemblyCounts, MAX_AGE, MAX_EVENT_BYTES, MAX_OPEN_BYTES, MAX_OPEN_EVENTS, MAX_RECORDS,
     MAX_REPEATED_BYTES,
 };
 pub use event::{Event, File, Outcome, RuleChange};
-pub use framing::{Framer, FramingCounts, MAX_LINE};
+pub use framing::{Framer, FramerState, FramingCounts, MAX_LINE};
 pub use record::{EventId, Fields, Kind, Malformed, Record, parse};
 pub use sockaddr::{Address, ByteOrder, Family, Sockaddr};
 pub use tables::{Arch, EventType, MSG_FASTOPEN, Protocol, SocketType, error_name, socketcall, uring_op};

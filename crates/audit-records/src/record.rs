@@ -8,6 +8,7 @@ use crate::value::{Value, decimal, escape_bounded};
 
 /// The event a record belongs to: `audit(SECONDS.MILLIS:SERIAL)`. All records of one event share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EventId {
     /// When it happened, in milliseconds since the epoch.
     pub milliseconds: u64,
@@ -17,6 +18,7 @@ pub struct EventId {
 
 /// The type of a record: `AUDIT_…` of the kernel's include/uapi/linux/audit.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Kind {
     /// Who called which system call.
     Syscall,

@@ -8,18 +8,35 @@ const WORDS: usize = 16;
 ///
 /// The kernel gives each event the next serial (`audit_serial`, kernel/audit.c) and auditd passes all of them on, so a
 /// missing one is an event somebody lost.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct SerialGaps {
     /// The highest serial seen; nothing was seen where it is `None`.
     highest: Option<u32>,
     /// One bit for each of the last [`WINDOW`] serials: it came, or lies before the first one.
     seen: [u64; WORDS],
+    /// What is counted here is told, and no part of the state.
+    #[cfg_attr(feature = "serde", serde(skip))]
     missing: u64,
 }
 
 impl SerialGaps {
     pub(crate) fn count(&self) -> u64 {
         self.missing
+    }
+
+    pub(crate) fn highest(&self) -> Option<u32> {
+        self.highest
+    }
+
+    /// Counting begins behind this serial: those up to it came, as far as anybody can tell.
+    pub(crate) fn after(serial: Option<u32>) -> Self {
+        Self { highest: serial, seen: [u64::MAX; WORDS], missing: 0 }
+    }
+
+    /// The same serials seen, and nothing counted.
+    pub(crate) fn state(&self) -> Self {
+        Self { missing: 0, ..self.clone() }
     }
 
     /// Takes a serial that came; whether it may have come before.

@@ -18,6 +18,7 @@ pub enum ByteOrder {
 
 /// An address family: `AF_…` of the kernel's include/linux/socket.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Family(
     /// The number.
     pub u16,
@@ -97,6 +98,7 @@ const FAMILIES: [&str; 46] = [
 
 /// What an address says, for the families that name a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Address {
     /// Address and port of `sockaddr_in`.
     Inet(Ipv4Addr, u16),

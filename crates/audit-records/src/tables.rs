@@ -6,6 +6,7 @@ use crate::sockaddr::{ByteOrder, Family};
 
 /// The architecture of a record: `AUDIT_ARCH_…` of the kernel's include/uapi/linux/audit.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Arch(
     /// The number, as `arch=` has it in hexadecimal.
     pub u32,
@@ -194,6 +195,7 @@ fn x32_name(number: u32) -> Option<&'static str> {
 
 /// What the process did, whichever way it called the kernel: directly, through `socketcall`, or through io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum EventType {
     /// Made a socket.
     Socket,
@@ -370,6 +372,7 @@ const fn number(id: i32) -> u32 {
 
 /// The type of a socket: `SOCK_…` of the kernel's include/linux/net.h, without its flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SocketType(
     /// The number, without `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
     pub u8,
@@ -409,6 +412,7 @@ impl SocketType {
 
 /// What a socket speaks: the third argument of `socket`, beside the two that say what 0 means there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Protocol {
     /// The socket's family.
     pub family: Family,

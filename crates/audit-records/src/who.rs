@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::args::Args;
+#[cfg(feature = "serde")]
+use crate::assembler::MAX_EVENT_BYTES;
 use crate::record::{Fields, field, first_field, is_label, last_key};
 use crate::tables::Arch;
 use crate::value::Value;
@@ -421,6 +423,7 @@ const PARTS: usize = 6;
 
 /// An owned [`Who`] in one allocation. Equal and hashed as its [`Who`].
 #[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Written"))]
 pub struct WhoBuf {
     bytes: Bytes,
     /// Where each part ends in `bytes`.
@@ -458,6 +461,27 @@ impl WhoBuf {
     #[must_use]
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.len()
+    }
+}
+
+/// A [`WhoBuf`] as somebody wrote it down; perhaps not by this crate.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct Written {
+    bytes: Bytes,
+    ends: [u32; PARTS],
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Written> for WhoBuf {
+    type Error = &'static str;
+
+    fn try_from(Written { bytes, ends }: Written) -> Result<Self, Self::Error> {
+        let [.., last] = ends;
+        if bytes.len() > MAX_EVENT_BYTES || usize::try_from(last) != Ok(bytes.len()) || !ends.is_sorted() {
+            return Err("parts of a process's description that do not make up the whole");
+        }
+        Ok(Self { bytes, ends })
     }
 }
 

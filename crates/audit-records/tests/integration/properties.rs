@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::fs;
 use std::time::Duration;
 
-use audit_records::{Assembler, EventId, parse};
+use audit_records::{Assembler, EventId, Framer, FramerState, parse};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value};
 
-use crate::support::{decode, json_of, logs};
+use crate::support::{decode, decode_by_many, json_of, logs};
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -115,6 +115,14 @@ proptest! {
     }
 
     #[test]
+    fn who_goes_on_in_another_process_loses_nothing(stream in soup(), sizes in sizes()) {
+        let (one, many) = (decode(&stream, "opensnitch", &sizes), decode_by_many(&stream, "opensnitch", &sizes));
+        prop_assert_eq!(one.events, many.events);
+        prop_assert_eq!(one.framing, many.framing);
+        prop_assert_eq!(one.assembly, many.assembly);
+    }
+
+    #[test]
     fn no_fields_panic(
         kind in select(vec!["SYSCALL", "URINGOP", "SOCKADDR", "SOCKETCALL", "CWD", "PATH", "EXECVE", "PROCTITLE", "CONFIG_CHANGE", "X"]),
         fields in soup(),
@@ -168,8 +176,84 @@ proptest! {
         prop_assert!(!expected.is_empty());
         let written: Vec<u8> = lines(&stream).into_iter().flat_map(|line| write(line, form)).collect();
         let found = decode(&written, "opensnitch", &sizes);
-        prop_assert_eq!(found.events, expected);
+        prop_assert_eq!(&found.events, &expected);
         prop_assert_eq!((found.framing.torn, found.framing.oversized), (0, 0));
+        let found = decode_by_many(&written, "opensnitch", &sizes);
+        prop_assert_eq!(&found.events, &expected);
+        prop_assert_eq!((found.framing.torn, found.framing.oversized), (0, 0));
+    }
+
+    #[test]
+    fn what_follows_a_lost_piece_begins_with_the_next_record(
+        which in any::<Index>(), form in 0usize..4, at in any::<Index>(), lost in 1usize..3000, is_known: bool,
+    ) {
+        let log = fs::read(which.get(&logs())).unwrap();
+        let own: Vec<&[u8]> = lines(&log).into_iter().take(40).collect();
+        let written: Vec<Vec<u8>> = own.iter().map(|line| write(line, form)).collect();
+        let stream = written.concat();
+        // The first reader has the first two records at least: it knows how they are written.
+        let least = written[0].len() + written[1].len() + 16;
+        let cut = least + at.index(stream.len() - least);
+        let mut framer = Framer::default();
+        let mut found = read(&mut framer, &stream[..cut]);
+        // Where nothing else is lost than what the first one had read, it is known to begin within a record or not.
+        let (state, goes_on) = match is_known {
+            true => (framer.state().without_rest(), cut),
+            false => (framer.state().somewhere_behind(), stream.len().min(cut + lost)),
+        };
+        let before = found.len();
+        let mut framer = Framer::resume(state).unwrap();
+        found.extend(read(&mut framer, &stream[goes_on..]));
+        // All that is found is a record as it was written, in order, none before the place and none twice.
+        let mut rest = own.iter();
+        prop_assert!(found.iter().all(|line| rest.any(|own| own == line)), "{found:?}");
+        let mut end = 0;
+        let ends = written.iter().map(|record| { end += record.len(); end });
+        let starts_behind = ends.filter(|&end| end >= goes_on && end < stream.len()).count();
+        // Of those that begin behind the place at most one is not found.
+        prop_assert!(found.len() - before + 1 >= starts_behind, "{} of {starts_behind}", found.len() - before);
+        prop_assert!(framer.counts().torn <= 1);
+    }
+}
+
+/// The lines of a piece of a stream.
+fn read(framer: &mut Framer, piece: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let space = framer.space();
+        let taken = space.len().min(rest.len());
+        space[..taken].copy_from_slice(&rest[..taken]);
+        framer.filled(taken);
+        rest = &rest[taken..];
+        while let Some(line) = framer.line() {
+            found.push(line.to_vec());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_rest_of_a_lost_line_is_no_record() {
+    let forged = b"type=SYSCALL msg=audit(1.000:2): pid=1
+type=EOE msg=audit(1.000:3): 
+";
+    let first = |piece: &[u8], lose: fn(FramerState) -> FramerState| {
+        let mut framer = Framer::default();
+        read(&mut framer, piece);
+        let mut framer = Framer::resume(lose(framer.state())).unwrap();
+        (read(&mut framer, forged).len(), framer.counts().torn)
+    };
+    let (whole, half) = (
+        b"type=EOE msg=audit(1.000:1): 
+",
+        b"type=EOE msg=audit(1.000:1): 
+type=USER msg=audit(1.0",
+    );
+    assert_eq!(first(whole, FramerState::without_rest), (2, 0));
+    assert_eq!(first(half, FramerState::without_rest), (1, 1));
+    for piece in [&whole[..], half] {
+        assert_eq!(first(piece, FramerState::somewhere_behind), (1, 1));
     }
 }
 

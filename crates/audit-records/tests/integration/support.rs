@@ -30,6 +30,17 @@ pub(crate) struct Decoded {
 
 /// The events under `key` of a stream read in pieces of these sizes, and then in one.
 pub(crate) fn decode(stream: &[u8], key: &str, sizes: &[usize]) -> Decoded {
+    decode_by_turns(stream, key, sizes, false)
+}
+
+/// The same, where each piece has a framer and an assembler of its own, which go on where those before them were.
+pub(crate) fn decode_by_many(stream: &[u8], key: &str, sizes: &[usize]) -> Decoded {
+    decode_by_turns(stream, key, sizes, true)
+}
+
+fn decode_by_turns(stream: &[u8], key: &str, sizes: &[usize], by_many: bool) -> Decoded {
+    let mut framing = FramingCounts::default();
+    let mut assembly = AssemblyCounts::default();
     let mut framer = Framer::default();
     let mut assembler = Assembler::new(key, false);
     let mut events = Vec::new();
@@ -46,15 +57,55 @@ pub(crate) fn decode(stream: &[u8], key: &str, sizes: &[usize]) -> Decoded {
         while let Some(line) = framer.line() {
             assembler.push(line, Duration::ZERO, &mut keep);
         }
+        if by_many {
+            framing = sum_of_framing(framing, framer.counts());
+            assembly = sum_of_assembly(assembly, assembler.counts());
+            framer = Framer::resume(copied(&framer.state())).unwrap();
+            assembler = Assembler::resume(key, false, copied(&assembler.state()), Duration::ZERO).unwrap();
+        }
     }
     while let Some(line) = framer.last_line() {
         assembler.push(line, Duration::ZERO, &mut keep);
     }
     assembler.finish_all(&mut keep);
-    let (framing, assembly) = (framer.counts(), assembler.counts());
+    let framing = sum_of_framing(framing, framer.counts());
+    let assembly = sum_of_assembly(assembly, assembler.counts());
     assert_eq!(assembly.parsed + assembly.malformed, framing.lines, "every line is a record or is counted");
     assert_eq!(assembly.matched, events.len() as u64);
     Decoded { events, framing, assembly }
+}
+
+fn sum_of_framing(one: FramingCounts, other: FramingCounts) -> FramingCounts {
+    FramingCounts {
+        lines: one.lines + other.lines,
+        torn: one.torn + other.torn,
+        oversized: one.oversized + other.oversized,
+    }
+}
+
+fn sum_of_assembly(one: AssemblyCounts, other: AssemblyCounts) -> AssemblyCounts {
+    AssemblyCounts {
+        parsed: one.parsed + other.parsed,
+        malformed: one.malformed + other.malformed,
+        assembled: one.assembled + other.assembled,
+        incomplete: one.incomplete + other.incomplete,
+        matched: one.matched + other.matched,
+        late: one.late + other.late,
+        cut: one.cut + other.cut,
+        serial_gaps: one.serial_gaps + other.serial_gaps,
+        rule_changes: one.rule_changes + other.rule_changes,
+    }
+}
+
+/// As another process reads it.
+#[cfg(feature = "serde")]
+fn copied<T: serde::Serialize + serde::de::DeserializeOwned>(state: &T) -> T {
+    serde_json::from_slice(&serde_json::to_vec(state).unwrap()).unwrap()
+}
+
+#[cfg(not(feature = "serde"))]
+fn copied<T: Clone>(state: &T) -> T {
+    state.clone()
 }
 
 /// All that an event tells, under the names that its fields have elsewhere.
