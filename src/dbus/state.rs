@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event as Notifier;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Limits;
 use super::caller::Callers;
@@ -62,7 +63,6 @@ pub struct State {
     pub(super) unread: Unread,
     setup: Mutex<Setup>,
     kernel: Mutex<Kernel>,
-    started: Instant,
 }
 
 /// What the kernel's audit said last.
@@ -98,14 +98,19 @@ impl State {
             rules_changed: Notifier::new(),
             setup: Mutex::new(setup),
             kernel: Mutex::default(),
-            started: Instant::now(),
         }
     }
 
-    /// The time that the store counts in: since the service began.
+    /// The time that the store counts in: since the machine began. It goes on over a restart of the service.
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.started.elapsed()
+        Self::clock()
+    }
+
+    /// As [`now`](Self::now), where there is no state yet.
+    #[must_use]
+    pub fn clock() -> Duration {
+        Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
     }
 
     /// What the configuration says.

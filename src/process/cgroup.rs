@@ -35,7 +35,9 @@ impl Cgroup {
         Some(Self::from_path(path(lines)?))
     }
 
-    fn from_path(path: &[u8]) -> Self {
+    /// From its path.
+    #[must_use]
+    pub fn from_path(path: &[u8]) -> Self {
         let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
         Self {
             path: path.into(),

@@ -1,7 +1,10 @@
 //! What is known of one process.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use crate::proc::{self, ProgramFile};
@@ -21,7 +24,7 @@ const CLOCK_TOLERANCE_MS: u64 = 100;
 pub type Parents = Arc<[Ancestor]>;
 
 /// One of the processes that a process comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestor {
     /// Its pid.
     pub pid: u32,
@@ -163,6 +166,76 @@ impl Process {
     /// The same process once it runs another program, of which nothing was read.
     pub(super) fn without_program(&self) -> Self {
         Self { args: None, exe: None, comm: None, file: None, ..self.clone() }
+    }
+}
+
+/// A process as it is written down: without what it shares with others.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WrittenProcess {
+    pid: u32,
+    uid: u32,
+    start_time_us: u64,
+    started_at_ms: u64,
+    args: Option<Args>,
+    exe: Option<Bytes>,
+    comm: Option<Bytes>,
+    file: Option<((u32, u32), u64)>,
+    own_mounts: Option<bool>,
+    seen_from_ms: u64,
+    seen_to_ms: u64,
+    ended_at_ms: Option<u64>,
+}
+
+impl From<&Process> for WrittenProcess {
+    fn from(process: &Process) -> Self {
+        Self {
+            pid: process.pid,
+            uid: process.uid,
+            start_time_us: process.start_time_us,
+            started_at_ms: process.started_at_ms,
+            args: process.args.clone(),
+            exe: process.exe.clone(),
+            comm: process.comm.clone(),
+            file: process.file.map(|file| (file.device, file.inode)),
+            own_mounts: process.own_mounts,
+            seen_from_ms: process.seen.from_ms,
+            seen_to_ms: process.seen.to_ms.load(Ordering::Acquire),
+            ended_at_ms: process.ended_at_ms(),
+        }
+    }
+}
+
+/// The processes that were written down, looked at again: those that have ended since are told so.
+#[derive(Debug, Default)]
+pub struct Revived(HashMap<(u32, u64), Arc<Life>>);
+
+impl Revived {
+    /// This process, which nobody watches any more. What is known of it at different times has one end.
+    pub fn process(&mut self, written: WrittenProcess, cgroup: Option<Arc<Cgroup>>, parents: Parents) -> Process {
+        let WrittenProcess { pid, uid, start_time_us, started_at_ms, .. } = written;
+        let life = self.0.entry((pid, start_time_us)).or_insert_with(|| {
+            let life = Life::default();
+            let ended = || (proc::runs(pid, start_time_us) == Some(false)).then(proc::now_ms);
+            if let Some(at_ms) = written.ended_at_ms.or_else(ended) {
+                life.end(at_ms);
+            }
+            Arc::new(life)
+        });
+        Process {
+            pid,
+            uid,
+            start_time_us,
+            started_at_ms,
+            cgroup,
+            args: written.args,
+            exe: written.exe,
+            comm: written.comm,
+            file: written.file.map(|(device, inode)| ProgramFile { device, inode }),
+            own_mounts: written.own_mounts,
+            seen: Arc::new(Seen { from_ms: written.seen_from_ms, to_ms: AtomicU64::new(written.seen_to_ms) }),
+            parents,
+            life: life.clone(),
+        }
     }
 }
 

@@ -15,5 +15,5 @@ mod visits;
 
 pub use accounts::Accounts;
 pub use cgroup::Cgroup;
-pub use known::{Ancestor, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, size_of_parents};
+pub use known::{Ancestor, MAX_PARENTS, MAX_PROGRAM_BYTES, Parents, Process, Revived, WrittenProcess, size_of_parents};
 pub use visits::{Counts, MAX_WAITING, MAX_WATCHED, Request, Visit, Visitor, look, program_id};

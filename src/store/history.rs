@@ -121,8 +121,18 @@ impl History {
         Some(&self.slab.get(slot as usize)?.as_ref()?.row)
     }
 
+    /// Whether the row of this sequence is there.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.order.below(sequence.saturating_add(1)).next().is_some_and(|(at, slot)| at == sequence && slot.is_some())
+    }
+
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// So many went before.
+    pub(super) fn add_forgotten(&mut self, more: u64) {
+        self.forgotten = self.forgotten.saturating_add(more);
     }
 
     /// In memory, with what the rows share.

@@ -18,12 +18,13 @@ mod query;
 mod row;
 mod shared;
 mod shares;
+mod snapshot;
 mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use audit_records::{Event, EventType};
@@ -38,6 +39,7 @@ pub use query::{DEFAULT_LIMIT, Exe, MAX_LIMIT, Prefix, Query, Sight};
 pub use row::{Extra, OUTCOMES, Row, Source, Whose, outcome_name};
 pub use shared::Origin;
 pub use shares::Owner;
+pub use snapshot::{MAX_SNAPSHOT, Restored, Unusable};
 pub use statistics::{Counter, Statistics};
 
 /// Rows passed while the lock is held: some microseconds.
@@ -60,11 +62,15 @@ pub struct Store {
     node: Box<[u8]>,
     /// What happened so far.
     pub statistics: Statistics,
+    /// The kernel's own count of lost records, as it was when last looked.
+    kernel_lost: Mutex<Option<u32>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     sequence: u64,
+    /// Grows with everything that is told of rows.
+    changes: u64,
     shared: Shared,
     history: History,
     newest: Newest,
@@ -86,11 +92,17 @@ impl Store {
     pub fn new(history: usize, max_events: usize, node: &[u8]) -> Self {
         let inner = Inner {
             sequence: 0,
+            changes: 0,
             shared: Shared::default(),
             history: History::new(history, MAX_HISTORY_BYTES),
             newest: Newest::new(max_events),
         };
-        Self { inner: RwLock::new(inner), node: node.into(), statistics: Statistics::default() }
+        Self {
+            inner: RwLock::new(inner),
+            node: node.into(),
+            statistics: Statistics::default(),
+            kernel_lost: Mutex::default(),
+        }
     }
 
     /// From now on for so many.
@@ -127,6 +139,7 @@ impl Store {
             }
         };
         let mut inner = self.write();
+        inner.changes += 1;
         inner.newest.attach(pid, since, whose);
         // Under the same lock: a row that came in between would know its process already, and end the walk before those
         // that do not.
@@ -234,6 +247,44 @@ impl Store {
     /// Drops what is old.
     pub fn expire(&self, now: Duration) {
         while self.write().newest.expire(CHUNK, now) {}
+    }
+
+    /// How many events it took so far.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.read().sequence
+    }
+
+    /// Another number whenever a row came or something was told of one.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        let inner = self.read();
+        inner.sequence.wrapping_add(inner.changes)
+    }
+
+    /// The kernel's own count of lost records, as it was when last looked.
+    pub fn kernel_lost(&self) -> MutexGuard<'_, Option<u32>> {
+        self.kernel_lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store that was restored goes on where the last one ended: that one had taken `reached` events, and `under_way` more
+    /// had begun. Counts those that were not saved, and returns how many they are. Signals that were on their way are
+    /// counted as lost; of the rows that it has, so many `pending` ones will still be signalled.
+    pub fn goes_on(&self, reached: u64, under_way: u64, pending: usize) -> u64 {
+        let counters = &self.statistics;
+        let (unsaved, sequence) = {
+            let mut inner = self.write();
+            let unsaved = reached.saturating_sub(inner.sequence);
+            inner.sequence = inner.sequence.max(reached);
+            (unsaved.saturating_add(under_way), inner.sequence)
+        };
+        counters.events_unsaved.add(unsaved);
+        let matched = sequence.saturating_sub(counters.events_recalled.get());
+        counters.events_matched.set(matched);
+        let told = [&counters.signals_sent, &counters.signals_coalesced, &counters.signals_lost];
+        let told = told.iter().fold(pending as u64, |sum, counter| sum.saturating_add(counter.get()));
+        counters.signals_lost.add(matched.saturating_sub(told));
+        unsaved
     }
 
     /// Each counter with its name.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use audit_records::{EventType, Protocol, Who};
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::order::Order;
 use super::row::{Row, Whose};
@@ -21,7 +22,7 @@ pub const MAX_IDLE: Duration = Duration::from_secs(10 * 60);
 
 /// What all entries hold in memory, in bytes, counted as if they shared nothing with the history; most of it they share.
 /// 65,536 usual entries count for 55 MiB.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What an entry takes beside itself, in bytes: its places in the maps and sets.
 const PER_ENTRY: usize = 128;
@@ -32,7 +33,7 @@ fn weight(row: &Row) -> usize {
 }
 
 /// Sockets remembered of one process, so that its connects tell type and protocol. The oldest is forgotten.
-const MAX_SOCKETS: usize = 256;
+pub(super) const MAX_SOCKETS: usize = 256;
 
 /// All entries.
 #[derive(Debug)]
@@ -56,24 +57,24 @@ pub(super) struct Entry {
     pub(super) row: Row,
     /// Events of that process and type since the entry was made.
     pub(super) count: u64,
-    seen: Duration,
+    pub(super) seen: Duration,
 }
 
 /// One process.
 #[derive(Debug)]
-struct Group {
-    whose: Whose,
+pub(super) struct Group {
+    pub(super) whose: Whose,
     /// The real user of its newest event. What `/proc` says is told only to the same user's.
-    uid: Option<u32>,
+    pub(super) uid: Option<u32>,
     /// At most one a type.
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// The sockets it made, the newest last.
-    sockets: Vec<Made>,
+    pub(super) sockets: Vec<Made>,
 }
 
 /// A socket that a process made.
-#[derive(Clone, Copy, Debug)]
-struct Made {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Made {
     fd: i32,
     socket: Option<Protocol>,
 }
@@ -97,6 +98,51 @@ impl Newest {
 
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// So many went before.
+    pub(super) fn add_evicted(&mut self, more: u64) {
+        self.evicted = self.evicted.saturating_add(more);
+    }
+
+    /// Calls `see` with the processes of each pid, for at most `steps` entries below `before`, the newest first; where to go
+    /// on, `None` at the end.
+    pub(super) fn step_pids(&self, before: u64, steps: usize, mut see: impl FnMut(u32, &[Group])) -> Option<u64> {
+        let mut last = None;
+        let mut passed = 0;
+        for (sequence, pid) in self.order.below(before).take(steps) {
+            last = Some(sequence);
+            passed += 1;
+            let Some((pid, groups)) = pid.and_then(|pid| Some((pid, self.by_pid.get(&pid)?))) else { continue };
+            // Once for each: at the newest entry.
+            let entries = groups.iter().flat_map(|group| &group.entries);
+            if entries.map(|entry| entry.row.sequence).max() == Some(sequence) {
+                see(pid, groups);
+            }
+        }
+        last.filter(|_| passed == steps)
+    }
+
+    /// Puts back the processes of a pid that has none, the newest last, as [`step_pids`](Self::step_pids) told of them. No
+    /// two entries have the same sequence. What is beyond the bounds is left out.
+    pub(super) fn restore(&mut self, pid: u32, groups: Vec<Group>, entries: &mut Vec<(u64, u32)>) {
+        for entry in groups.iter().flat_map(|group| &group.entries) {
+            self.bytes += weight(&entry.row);
+            entries.push((entry.row.sequence, pid));
+        }
+        self.by_pid.insert(pid, groups);
+    }
+
+    /// After the last [`restore`](Self::restore): all of these entries are there, in order of arrival now.
+    pub(super) fn restored(&mut self, mut entries: Vec<(u64, u32)>) {
+        entries.sort_unstable();
+        for (sequence, pid) in entries {
+            let Some(entry) = entry(&self.by_pid, pid, sequence) else { continue };
+            let (owner, weight) = (entry.row.origin.owner, weight(&entry.row));
+            self.order.push(sequence, pid);
+            self.shares.change(owner, weight, 0, |order| order.push(sequence, pid));
+        }
+        self.evict();
     }
 
     pub(super) fn set_max_entries(&mut self, max_entries: usize) {

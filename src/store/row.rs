@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use audit_records::{Address, Arch, Args, Event, EventId, EventType, Family, File, Outcome, Protocol, Subject};
+use serde::{Deserialize, Serialize};
 
 use super::shared::Origin;
 use super::shares::Owner;
@@ -48,7 +49,7 @@ pub struct Row {
 }
 
 /// Which way an event came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// Through auditd's socket.
     Audisp,
@@ -68,7 +69,7 @@ impl Source {
 }
 
 /// What few events have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Extra {
     /// PATH item 0: of execve the program's file, of a local socket its file.
     pub file: Option<File>,

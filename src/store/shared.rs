@@ -36,6 +36,11 @@ impl Origin {
         self.who.as_who()
     }
 
+    /// The same, as it is held.
+    pub(super) const fn who_buf(&self) -> &WhoBuf {
+        &self.who
+    }
+
     /// For one more row of the history; none where the history holds it no longer.
     pub(super) fn held_again(self: &Arc<Self>) -> Option<Arc<Self>> {
         if self.rows.load(Ordering::Relaxed) == 0 {

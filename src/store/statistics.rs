@@ -37,6 +37,15 @@ macro_rules! counters {
             /// The one that tells nothing of what users do.
             pub const RECONNECTS: &str = "Reconnects";
 
+            /// Goes on from what these were, in the order of [`Self::NAMES`]; but for what is now and not a sum. Whether
+            /// they are as many.
+            pub fn restore(&self, values: &[u64]) -> bool {
+                let mut values = values.iter();
+                $(if let Some(value) = values.next() { self.$field.set(*value) } else { return false })*
+                self.subscriptions.set(0);
+                values.next().is_none()
+            }
+
             /// Each name with its value.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($name, self.$field.get())),*].into_iter()
@@ -76,6 +85,8 @@ counters! {
     events_forgotten: "EventsForgotten",
     /// Events that the history has from auditd's log, of the time before the service began.
     events_recalled: "EventsRecalled",
+    /// Events that a crash of the service took with it: they had arrived since its state was last written.
+    events_unsaved: "EventsUnsaved",
     /// Looks at `/proc` that were not taken: too many were waiting, or one hung.
     visits_lost: "VisitsLost",
     /// Calls that were not answered as asked: too many at a time, or too long.

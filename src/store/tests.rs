@@ -85,6 +85,11 @@ impl Bench {
         seen.expect("an event")
     }
 
+    /// Another process goes on.
+    fn restart(&mut self, history: usize, max_events: usize) {
+        self.store = Store::restore(&saved(&self.store), history, max_events, NODE, self.now).unwrap().store;
+    }
+
     fn attach(&self, process: &Arc<Process>) {
         self.store.attach(process.pid, u64::MAX, &Whose::Process(process.clone()));
     }
@@ -118,6 +123,12 @@ impl Bench {
             query.before = next;
         }
     }
+}
+
+fn saved(store: &Store) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.save(&mut bytes).unwrap();
+    bytes
 }
 
 /// A row of a connect by that process to that port.
@@ -429,6 +440,8 @@ enum Step {
     Wait {
         seconds: u64,
     },
+    /// Another process goes on with the store.
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -440,6 +453,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => pid.clone().prop_map(|pid| Step::LookGone { pid }),
         2 => pid.prop_map(|pid| Step::End { pid }),
         1 => (1..400u64).prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -516,6 +530,20 @@ proptest! {
                     ms += seconds * 1000;
                     bench.store.expire(bench.now);
                 }
+                Step::Restart => {
+                    let seen = |bench: &Bench| {
+                        let newest = bench.newest(Sight::All).into_iter();
+                        newest.map(|one| (one.row.sequence, one.count)).collect::<Vec<_>>()
+                    };
+                    let (newest, counters) = (seen(&bench), bench.store.counters());
+                    bench.restart(max, 20);
+                    prop_assert_eq!(seen(&bench), newest);
+                    prop_assert_eq!(bench.store.counters(), counters);
+                    // Written once more it is the same to the last byte.
+                    let bytes = saved(&bench.store);
+                    bench.restart(max, 20);
+                    prop_assert_eq!(saved(&bench.store), bytes);
+                }
             }
             // The store weighs rows by their bytes, which differ between sockets and connects by nothing here.
             let counters: BTreeMap<_, _> = bench.store.counters().into_iter().collect();
@@ -559,4 +587,157 @@ proptest! {
             prop_assert!(own.iter().all(|one| one.row.origin.uid == Some(uid)));
         }
     }
+}
+
+/// A store with something of all that can be written down.
+fn varied() -> Bench {
+    let mut bench = Bench::new(6, 8);
+    let cgroup = Arc::new(crate::process::Cgroup::from_path(b"/user.slice/app-x-y.scope"));
+    let parents = Parents::from([crate::process::Ancestor { pid: 1, program: (*b"/sbin/init").into() }]);
+    let ended = |pid| {
+        let mut process = Process::new(pid, 1000, 1, 500);
+        process.cgroup = Some(cgroup.clone());
+        process.parents = parents.clone();
+        process.exe = Some((*b"/bin/x").into());
+        process.own_mounts = Some(pid == 11);
+        process.end(5000);
+        Arc::new(process)
+    };
+    for pid in 7..13 {
+        bench.see(&Call::socket(pid, 1000, 3));
+        bench.see(&Call::connect(pid, 1001, 1, 53));
+    }
+    bench.attach(&ended(8));
+    bench.attach(&ended(11));
+    bench.store.attach(12, u64::MAX, &Whose::Gone { at_ms: 2000, parents: parents.clone() });
+    bench.see(&Call { node: "node=vm ", ..Call::connect(9, 1002, 2, 80) });
+    let execve = "type=SYSCALL msg=audit(1.000:999): arch=c000003e syscall=59 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=2 \
+                  ppid=1 pid=10 auid=1000 uid=1000 exe=\"/bin/y\" key=\"opensnitch\"";
+    let rest = ["EXECVE", "PATH"]
+        .into_iter()
+        .zip(["argc=2 a0=\"y\" a1=\"z\"", "item=0 inode=7 dev=fe:00 mode=0100755 ouid=0"]);
+    let rest = rest.map(|(kind, text)| format!("type={kind} msg=audit(1.000:999): {text}"));
+    let mut assembler = Assembler::new("opensnitch", true);
+    let now = bench.now;
+    for line in std::iter::once(execve.to_owned()).chain(rest) {
+        assembler.push(line.as_bytes(), now, &mut |_| {});
+    }
+    assembler.finish_all(&mut |event| drop(bench.store.insert(&event, now, 7)));
+    bench
+}
+
+/// All that can be asked of a store.
+fn ask_all(store: &Store, now: Duration) -> (Vec<u64>, Vec<u64>) {
+    let (mut found, mut newest) = (Vec::new(), Vec::new());
+    store.find(&Query { limit: 1000, ..Query::default() }, Sight::All, |answer| {
+        found.push(answer.row.sequence);
+        true
+    });
+    store.newest(Sight::All, now, |answer| {
+        newest.push(answer.row.sequence);
+        true
+    });
+    (found, newest)
+}
+
+#[test]
+fn another_process_goes_on_with_every_row_as_it_was() {
+    let mut bench = varied();
+    let asked = ask_all(&bench.store, bench.now);
+    assert_eq!((asked.0.len(), asked.1.len()), (6, 8), "rows that only the newest has");
+    let rows = |bench: &Bench| {
+        let mut rows = Vec::new();
+        bench.store.find(&Query { limit: 1000, ..Query::default() }, Sight::All, |answer| {
+            let row = answer.row;
+            let whose = (row.process().map(|process| (process.pid, process.cgroup.clone())), row.parents().cloned());
+            let what = (row.event_type, row.fd, row.socket, row.address.clone(), row.source, row.is_recalled());
+            let extra = row.extra.as_deref().map(|extra| (extra.file.clone(), extra.args.clone(), extra.raw.clone()));
+            let program = row.program().is_some();
+            rows.push((row.id, row.seen_us, row.subject(), what, whose, extra, program, row.origin.is_local));
+            true
+        });
+        rows
+    };
+    let before = rows(&bench);
+    assert!(before.iter().any(|(.., extra, _, _)| extra.is_some()) && before.iter().any(|(.., local)| !local));
+    let last = bench.store.sequence();
+    bench.restart(6, 8);
+    assert_eq!(rows(&bench), before);
+    assert_eq!(ask_all(&bench.store, bench.now), asked);
+    // It goes on with the next number, and knows the sockets that were made before.
+    let row = bench.see(&Call::connect(12, 1500, 1, 53));
+    assert_eq!((row.sequence, row.socket.and_then(|socket| socket.name())), (last + 1, Some("udp")));
+    // Smaller bounds hold, and what they leave out is counted.
+    let forgotten =
+        |bench: &Bench| bench.store.counters().into_iter().find(|one| one.0 == "EventsForgotten").unwrap().1;
+    let before = forgotten(&bench);
+    bench.restart(2, 1);
+    let (found, newest) = ask_all(&bench.store, bench.now);
+    assert_eq!((found, newest), (vec![last + 1, last], vec![last + 1]));
+    assert_eq!(forgotten(&bench), before + 4);
+}
+
+#[test]
+fn a_snapshot_of_which_any_byte_is_changed_or_missing_is_not_read() {
+    let bytes = saved(&varied().store);
+    let restore = |bytes: &[u8]| Store::restore(bytes, 6, 8, NODE, Duration::ZERO).err();
+    assert_eq!(restore(&bytes), None);
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            assert!(restore(&changed).is_some(), "bit {bit} of byte {at}");
+        }
+        assert!(restore(&bytes[..at]).is_some(), "{at} bytes");
+    }
+    assert_eq!(restore(b"opensnitch-audit store 0\n"), Some(Unusable::AnotherVersion));
+    assert!(restore(&[&*bytes, b"x"].concat()).is_some());
+}
+
+#[test]
+fn a_snapshot_that_lies_with_the_right_checksum_makes_a_store_or_none() {
+    let bytes = saved(&varied().store);
+    let content = bytes.len() - 4;
+    let mut outcomes = [0, 0];
+    for at in 0..content {
+        for value in [0, 0xff, bytes[at] ^ 1] {
+            let mut changed = bytes[..content].to_vec();
+            changed[at] = value;
+            let checksum = crc32fast::hash(&changed);
+            changed.extend_from_slice(&checksum.to_le_bytes());
+            match Store::restore(&changed, 6, 8, NODE, Duration::ZERO) {
+                Ok(restored) => {
+                    let (found, newest) = ask_all(&restored.store, Duration::ZERO);
+                    assert!(found.len() <= 6 && newest.len() <= 8);
+                    saved(&restored.store);
+                    restored.store.expire(Duration::from_secs(100_000));
+                    outcomes[0] += 1;
+                }
+                Err(_) => outcomes[1] += 1,
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 100), "{outcomes:?}");
+}
+
+#[test]
+fn what_was_not_saved_is_counted() {
+    let mut bench = varied();
+    bench.see(&Call::connect(20, 1001, 1, 80));
+    let (bytes, saved) = (saved(&bench.store), bench.store.sequence());
+    let goes_on = |reached, under_way| {
+        let Restored { store, pending } = Store::restore(&bytes, 6, 8, NODE, Duration::ZERO).unwrap();
+        assert_eq!(pending.last().map(|row| row.sequence), Some(saved));
+        let unsaved = store.goes_on(reached, under_way, pending.len());
+        let counters: BTreeMap<_, _> = store.counters().into_iter().collect();
+        assert_eq!(counters["EventsUnsaved"], unsaved);
+        // Every event is signalled, or counted as not, or will be.
+        assert_eq!(counters["EventsMatched"], counters["SignalsLost"] + pending.len() as u64);
+        (unsaved, counters["EventsMatched"], store.sequence())
+    };
+    assert_eq!(goes_on(saved, 0), (0, saved, saved));
+    assert_eq!(goes_on(saved + 5, 2), (7, saved + 5, saved + 5));
+    // A place that is older than the snapshot.
+    assert_eq!(goes_on(saved - 5, 0), (0, saved, saved));
+    assert_eq!(goes_on(u64::MAX, u64::MAX).0, u64::MAX);
 }

@@ -33,6 +33,8 @@ pub struct Loss {
     pub torn: u64,
     /// Events that came in part.
     pub incomplete: u64,
+    /// Events that came, and that a crash of the service took with it.
+    pub unsaved: u64,
 }
 
 impl Loss {
@@ -48,13 +50,14 @@ impl Loss {
             on_the_way: number("SerialGaps"),
             torn: number("LinesTorn"),
             incomplete: number("EventsIncomplete"),
+            unsaved: number("EventsUnsaved"),
         }
     }
 
     /// Whether nothing is known to be lost.
     #[must_use]
     pub const fn is_none(&self) -> bool {
-        self.in_kernel == 0 && self.on_the_way == 0 && self.torn == 0 && self.incomplete == 0
+        self.in_kernel == 0 && self.on_the_way == 0 && self.torn == 0 && self.incomplete == 0 && self.unsaved == 0
     }
 
     /// For people; `time` writes a time, given in microseconds since the epoch.
@@ -70,6 +73,7 @@ impl Loss {
             count(self.in_kernel, "record was lost in the kernel", "records were lost in the kernel"),
             count(self.torn, "line was torn", "lines were torn"),
             count(self.incomplete, "event came in part", "events came in part"),
+            count(self.unsaved, "event was lost in a crash", "events were lost in a crash"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("Since {since} not every event was seen{last}: {}.", parts.join(", "))
@@ -102,8 +106,9 @@ mod tests {
                  2 lines were torn.",
             ),
             (
-                &[("SerialGaps", 1), ("EventsIncomplete", 1)],
-                "Since its start not every event was seen: 1 event never arrived, 1 event came in part.",
+                &[("SerialGaps", 1), ("EventsIncomplete", 1), ("EventsUnsaved", 3)],
+                "Since its start not every event was seen: 1 event never arrived, 1 event came in part, 3 events were lost \
+                 in a crash.",
             ),
         ];
         for (statistics, expected) in table {
