@@ -10,15 +10,16 @@
 //! service with it, and systemd starts it again.
 
 mod journal;
+mod kept;
 mod past;
 mod pipeline;
+mod systemd;
 mod tasks;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event as Notifier;
@@ -35,15 +36,19 @@ use zbus::message::Message;
 use zbus::object_server::SignalEmitter;
 
 use self::journal::Journal;
+use self::kept::{Bookmark, Left, Passed, Snapshots};
 use self::pipeline::{Pipeline, Sink};
 use crate::config::{self, Config, Socket};
 use crate::dbus::{self, Limits, Setup, State};
 use crate::process::{Accounts, Visitor};
 use crate::queue::Queue;
-use crate::rules::{Keeper, RuleSet, running_machine};
+use crate::rules::{Keeper, Key, RuleSet, Scope, running_machine};
 use crate::socket::{PASSED_AS, SockDiag};
 use crate::source::{KNOWN_SOCKETS, Status};
-use crate::store::Store;
+use crate::store::{Restored, Row, Store};
+
+/// How long the whole history may take to be kept for the next start.
+const KEEP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the bus may take to let us go, and the kernel to take our rules back.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -80,9 +85,13 @@ impl From<zbus::Error> for Error {
 /// Where the configuration cannot be used, or the bus is not there, or goes away.
 pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let config = Config::load(path.as_deref()).map_err(Error::Config)?;
-    let node = rustix::system::uname();
-    let store = Arc::new(Store::new(config.history, config.max_events, node.nodename().to_bytes()));
-    store.statistics.since.set(pipeline::realtime_us());
+    let mut passed = Passed::get();
+    let mut left = left(&config, &mut passed);
+    let (store, pending) = match left.store.take() {
+        Some(Restored { store, pending }) => (store, Some(pending)),
+        None => (new_store(&config), None),
+    };
+    let store = Arc::new(store);
     let source = Arc::new(Status::default());
     let seen = Arc::new(Queue::new(pipeline::MAX_SEEN, pipeline::MAX_SEEN_BYTES));
     let state = Arc::new(State::new(
@@ -90,7 +99,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         source,
         Arc::new(Keeper::new(rule_set(&config))),
         Arc::new(Accounts::default()),
-        sock_diag(),
+        sock_diag(&mut passed),
         seen,
         setup(&config),
     ));
@@ -98,7 +107,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
     info!("{NAME} {} is on the bus", env!("CARGO_PKG_VERSION"));
     notify(&[NotifyState::Ready]);
-    let mut service = Service::start(path, config, state, &connection, refused).await?;
+    let mut service = Service::start(path, config, state, &connection, refused, pending, left).await?;
     tokio::pin!(shutdown);
     let result = loop {
         tokio::select! {
@@ -111,7 +120,8 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     };
     notify(&[NotifyState::Stopping]);
     // Nothing here may wait long: rules are taken back first, since they cost every program something.
-    service.stop(result.is_ok()).await;
+    let restarts = result.is_err() || systemd::restarts_us(&connection, FAREWELL).await;
+    service.stop(restarts).await;
     if result.is_ok() {
         let _ = timeout(FAREWELL, farewell(connection)).await;
         info!("stopped");
@@ -126,6 +136,8 @@ struct Service {
     state: Arc<State>,
     sink: Sink,
     pipeline: Option<Pipeline>,
+    bookmark: Bookmark,
+    snapshots: Arc<Mutex<Snapshots>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -136,6 +148,8 @@ impl Service {
         state: Arc<State>,
         connection: &Connection,
         refused: Receiver<Message>,
+        pending: Option<Vec<Row>>,
+        left: Left,
     ) -> Result<Self, Error> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let journal = Arc::new(Journal::new(config.journal));
@@ -153,13 +167,23 @@ impl Service {
             rules_touched: Arc::new(Notifier::new()),
             heartbeat: Arc::default(),
         };
-        let past = {
-            let (store, key, keep_raw) = (state.store.clone(), config.key.clone(), config.keep_raw);
-            let recall = move || past::recall(&store, key.as_str(), keep_raw, pipeline::realtime_us());
-            // Before anything arrives: the history is in order. Our rules are not loaded yet, so nothing is missed meanwhile.
-            spawn_blocking(recall).await.unwrap_or_default()
+        let snapshots = Arc::new(Mutex::new(left.keeper()));
+        let past = match pending {
+            Some(pending) => {
+                sink.hand_on_pending(pending);
+                Vec::new()
+            }
+            None => {
+                let (store, key, keep_raw) = (state.store.clone(), config.key.clone(), config.keep_raw);
+                let recall = move || past::recall(&store, key.as_str(), keep_raw, pipeline::realtime_us());
+                // Before anything arrives: the history is in order. Our rules are not loaded yet, so nothing is missed
+                // meanwhile.
+                spawn_blocking(recall).await.unwrap_or_default()
+            }
         };
-        let pipeline = Pipeline::start(&config, sink.clone(), past).map_err(Error::System)?;
+        let bookmark = left.bookmark.clone();
+        let pipeline = Pipeline::start(&config, sink.clone(), past, bookmark.clone(), left.place, left.connection)
+            .map_err(Error::System)?;
         let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
         let signals = Arc::new(AtomicU64::new(0));
         let parts = {
@@ -177,10 +201,11 @@ impl Service {
             tokio::spawn(dbus::tell_changes(state.clone(), emitter, tell)),
             tokio::spawn(tasks::verify_rules(state.clone(), sink.rules_touched.clone())),
             tokio::spawn(tasks::expire(state.clone())),
+            tokio::spawn(tasks::keep_store(state.clone(), snapshots.clone())),
             tokio::spawn(journal::write(state.clone(), journal)),
             tokio::spawn(tasks::feed_watchdog(connection.clone(), parts)),
         ];
-        let service = Self { path, config, state, sink, pipeline: Some(pipeline), tasks };
+        let service = Self { path, config, state, sink, pipeline: Some(pipeline), bookmark, snapshots, tasks };
         service.load_rules().await;
         Ok(service)
     }
@@ -221,13 +246,12 @@ impl Service {
             if let Some(pipeline) = self.pipeline.take() {
                 spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            match Pipeline::start(config, self.sink.clone(), Vec::new()) {
+            match Pipeline::start(config, self.sink.clone(), Vec::new(), self.bookmark.clone(), None, None) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
         }
-        let rules = |config: &Config| (config.manage_rules, config.key.clone(), config.scope());
-        if rules(&old) != rules(config) {
+        if rules_of(&old) != rules_of(config) {
             let (state, set) = (self.state.clone(), rule_set(config));
             if let Ok(Err(error)) = spawn_blocking(move || state.keeper.replace(set)).await {
                 error!("the old audit rules could not be removed: {error}. They stay");
@@ -239,9 +263,14 @@ impl Service {
         info!("the configuration was read again");
     }
 
-    /// `for_good`: somebody asked for it, and nobody restarts us.
-    async fn stop(self, for_good: bool) {
-        if for_good && self.config.manage_rules {
+    /// Whether whoever is started next wants the same rules.
+    fn keeps_rules(&self) -> bool {
+        Config::load(self.path.as_deref()).is_ok_and(|next| rules_of(&next) == rules_of(&self.config))
+    }
+
+    /// `restarts`: somebody will be started in our place at once. Then our rules stay, so that nothing goes unseen meanwhile.
+    async fn stop(self, restarts: bool) {
+        if self.config.manage_rules && !(restarts && self.keeps_rules()) {
             let state = self.state.clone();
             match timeout(FAREWELL, spawn_blocking(move || state.keeper.delete())).await {
                 Ok(Ok(Ok(deleted))) => info!(deleted, "our audit rules were removed"),
@@ -254,6 +283,9 @@ impl Service {
         }
         if let Some(pipeline) = self.pipeline {
             let _ = timeout(FAREWELL, spawn_blocking(move || pipeline.stop())).await;
+        }
+        if kept::is_kept() && timeout(KEEP_WITHIN, tasks::keep_now(&self.state, &self.snapshots, true)).await.is_err() {
+            warn!("the history could not be kept for the next start in time: it has what was kept before");
         }
         journal::write_rest(self.state, self.sink.journal, FAREWELL).await;
     }
@@ -291,21 +323,49 @@ fn rule_set(config: &Config) -> Option<RuleSet> {
     Some(RuleSet::wanted(running_machine()?, config.key.clone(), config.scope(), std::process::id()))
 }
 
+/// What makes a difference for our rules.
+fn rules_of(config: &Config) -> (bool, Key, Scope) {
+    (config.manage_rules, config.key.clone(), config.scope())
+}
+
+/// What the last process left, if systemd kept it.
+fn left(config: &Config, passed: &mut Passed) -> Left {
+    let (now, node) = (State::clock(), rustix::system::uname());
+    let left = Left::take(passed, |bytes| {
+        Store::restore(bytes, config.history, config.max_events, node.nodename().to_bytes(), now)
+    });
+    if let Some(Restored { store, pending }) = &left.store {
+        let (reached, under_way) = left.place.as_ref().map_or((0, 0), |place| (place.sequence, place.under_way));
+        let unsaved = store.goes_on(reached, under_way, pending.len());
+        if unsaved > 0 {
+            store.statistics.last_loss.set(pipeline::realtime_us());
+            warn!(
+                unsaved,
+                "the last process ended before it could save the newest events: they are not in the history. \
+                 EventsUnsaved counts them"
+            );
+        }
+        info!(events = store.sequence(), "the history was kept over the restart");
+    }
+    left
+}
+
+fn new_store(config: &Config) -> Store {
+    let node = rustix::system::uname();
+    let store = Store::new(config.history, config.max_events, node.nodename().to_bytes());
+    store.statistics.since.set(pipeline::realtime_us());
+    store
+}
+
 /// The way to the kernel's sockets: passed by systemd, else opened in the service's own network namespace.
-fn sock_diag() -> Option<SockDiag> {
-    let opened = match passed(PASSED_AS) {
+fn sock_diag(passed: &mut Passed) -> Option<SockDiag> {
+    let opened = match passed.take(PASSED_AS) {
         Some(fd) => SockDiag::from_fd(fd),
         None => SockDiag::open(),
     };
     let failed =
         |error: &_| warn!("the kernel does not tell whose sockets are: {error}. Owners are answered from the history");
     opened.inspect_err(failed).ok()
-}
-
-/// The file descriptor of that name, of those that systemd passed. Takes all of them: asked once.
-fn passed(name: &str) -> Option<OwnedFd> {
-    let passed = sd_listen_fds::get().inspect_err(|error| warn!("what systemd passed cannot be used: {error}")).ok()?;
-    passed.into_iter().find_map(|(named, fd)| (named.as_deref() == Some(name)).then(|| fd.into_std()))
 }
 
 /// What the service is doing, in one line.

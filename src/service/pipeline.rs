@@ -1,6 +1,7 @@
 //! The reader's thread, and what becomes of events on their way to the bus.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,7 @@ use event_listener::Event as Notifier;
 use tracing::{info, warn};
 
 use super::journal::Journal;
+use super::kept::{self, Bookmark, Place, Records};
 use crate::config::Config;
 use crate::dbus::State;
 use crate::process::{Request, Visit, Visitor};
@@ -46,6 +48,40 @@ pub(super) struct Sink {
     pub(super) heartbeat: Arc<AtomicU64>,
 }
 
+impl Sink {
+    /// Has these rows visited, which take so many bytes, and then told. Those that find no place are counted, and so are
+    /// `lost` ones.
+    fn hand_on(&self, rows: Vec<(Request, Row)>, bytes: usize, mut lost: u64) {
+        if !rows.is_empty() {
+            self.waiting.fetch_add(bytes, Ordering::Relaxed);
+            let refused = self.visitor.push(rows);
+            self.waiting.fetch_sub(refused.iter().map(|(_, row)| row.size()).sum(), Ordering::Relaxed);
+            lost += refused.len() as u64;
+        }
+        let statistics = &self.state.store.statistics;
+        statistics.visits_lost.add(lost);
+        statistics.signals_lost.add(lost);
+        if self.journal.is_on() {
+            statistics.journal_lost.add(lost);
+        }
+    }
+
+    /// Rows that a process before this one did not come to have visited.
+    pub(super) fn hand_on_pending(&self, pending: Vec<Row>) {
+        let (mut rows, mut bytes, mut lost) = (Vec::new(), 0, 0);
+        for row in pending {
+            let size = row.size();
+            if bytes + size <= MAX_WAITING_BYTES {
+                bytes += size;
+                rows.push((request(&row), row));
+            } else {
+                lost += 1;
+            }
+        }
+        self.hand_on(rows, bytes, lost);
+    }
+}
+
 /// Reads until it is stopped.
 pub(super) struct Pipeline {
     stop: Stop,
@@ -53,12 +89,22 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// `past` are events that the store has already, and that may arrive once more, in order.
-    pub(super) fn start(config: &Config, sink: Sink, past: Vec<EventId>) -> io::Result<Self> {
+    /// `past` are events that the store has already, and that may arrive once more, in order. Goes on where another process
+    /// was, if it left something.
+    pub(super) fn start(
+        config: &Config,
+        sink: Sink,
+        past: Vec<EventId>,
+        bookmark: Bookmark,
+        place: Option<Place>,
+        connection: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let (audisp, stop) = Audisp::new(super::sockets(config))?;
-        let reader = Reader {
+        let mut reader = Reader {
             audisp,
             assembler: Assembler::new(config.key.as_str(), config.keep_raw),
+            sequence: sink.state.store.sequence(),
+            bookmark,
             sink,
             past,
             framing: FramingCounts::default(),
@@ -66,6 +112,9 @@ impl Pipeline {
             blamed: None,
             absent: false,
         };
+        if let Some(place) = place {
+            reader.take_over(config, place, connection);
+        }
         let reader = thread::Builder::new().name("reader".to_owned()).spawn(move || reader.run())?;
         Ok(Self { stop, reader })
     }
@@ -122,6 +171,9 @@ struct Reader {
     audisp: Audisp,
     assembler: Assembler,
     sink: Sink,
+    /// The last row of the store.
+    sequence: u64,
+    bookmark: Bookmark,
     /// The last events that the history has from the log: they are not taken once more.
     past: Vec<EventId>,
     /// As counted when last looked.
@@ -139,7 +191,9 @@ impl Reader {
             self.sink.heartbeat.fetch_add(1, Ordering::Relaxed);
             let deadline = self.assembler.deadline().map(|deadline| deadline.saturating_sub(self.now()));
             let limit = deadline.map_or(HEARTBEAT, |deadline| deadline.min(HEARTBEAT));
-            let happening = match self.audisp.wait(Some(limit)) {
+            self.mark(false);
+            let bookmark = &self.bookmark;
+            let happening = match self.audisp.wait(Some(limit), || bookmark.reading()) {
                 Ok(happening) => happening,
                 Err(error) => {
                     warn!(%error, "the kernel would not let the reader wait");
@@ -148,6 +202,7 @@ impl Reader {
                 }
             };
             if matches!(happening, Happening::Stopped) {
+                self.mark(true);
                 self.sink.state.source.disconnected(self.sink.state.store.statistics.lines_read.get());
                 return;
             }
@@ -160,9 +215,42 @@ impl Reader {
         self.sink.state.now()
     }
 
+    /// Goes on where another process was.
+    fn take_over(&mut self, config: &Config, place: Place, connection: Option<OwnedFd>) {
+        let (key, now) = (config.key.as_str(), self.now());
+        self.assembler = match place.records {
+            Records::Lost(serial) => Assembler::after(key, config.keep_raw, serial),
+            Records::Kept(state) => Assembler::resume(key, config.keep_raw, *state, now)
+                .unwrap_or_else(|| Assembler::new(key, config.keep_raw)),
+        };
+        let taken = connection.map(|connection| self.audisp.take_over(connection, place.framer));
+        let lines = self.sink.state.store.statistics.lines_read.get();
+        self.sink.state.source.goes_on(lines, matches!(taken, Some(Ok(_))));
+        match taken {
+            None => {}
+            Some(Ok(socket)) => info!(socket = %socket.display(), "the connection to auditd was kept over the restart"),
+            Some(Err(error)) => {
+                warn!(
+                    "the connection to auditd that was kept over the restart cannot be used: {error}. Connecting anew"
+                );
+                kept::forget_connection();
+            }
+        }
+    }
+
+    /// Writes down where it is; with all that is under way, where it ends in order.
+    fn mark(&self, ends: bool) {
+        let (framer, records) = match ends {
+            true => (self.audisp.place(), Records::Kept(self.assembler.state().into())),
+            false => (self.audisp.place().without_rest(), Records::Lost(self.assembler.highest_serial())),
+        };
+        let under_way = if ends { 0 } else { self.assembler.under_way() as u64 };
+        self.bookmark.set(&Place { sequence: self.sequence, under_way, framer, records });
+    }
+
     fn take_lines(&mut self) {
         let now = self.now();
-        let Self { audisp, assembler, sink, past, .. } = self;
+        let Self { audisp, assembler, sink, past, sequence, .. } = self;
         let store = &sink.state.store;
         let seen_us = realtime_us();
         let mut rows = Vec::new();
@@ -174,6 +262,7 @@ impl Reader {
                 return;
             }
             let row = store.insert(&event, now, seen_us);
+            *sequence = row.sequence;
             let size = row.size();
             if bytes + size <= room {
                 bytes += size;
@@ -186,17 +275,7 @@ impl Reader {
             assembler.push(line, now, &mut keep);
         }
         assembler.expire(now, &mut keep);
-        if !rows.is_empty() {
-            sink.waiting.fetch_add(bytes, Ordering::Relaxed);
-            let refused = sink.visitor.push(rows);
-            sink.waiting.fetch_sub(refused.iter().map(|(_, row)| row.size()).sum(), Ordering::Relaxed);
-            lost += refused.len() as u64;
-        }
-        store.statistics.visits_lost.add(lost);
-        store.statistics.signals_lost.add(lost);
-        if sink.journal.is_on() {
-            store.statistics.journal_lost.add(lost);
-        }
+        sink.hand_on(rows, bytes, lost);
         self.count(repeated);
     }
 
@@ -251,13 +330,16 @@ impl Reader {
         let lines = store.statistics.lines_read.get();
         match happening {
             Happening::Connected(socket) => {
+                self.mark(false);
+                self.audisp.connection().map(kept::keep_connection);
                 info!(socket = %socket.display(), "connected to auditd");
                 self.absent = false;
-                store.statistics.reconnects.set(source.connected(lines));
+                store.statistics.reconnects.add(u64::from(source.connected(lines) > 0));
                 // Debian's auditd flushes all rules when it starts.
                 rules_touched.notify(usize::MAX);
             }
             Happening::Disconnected(reason) => {
+                kept::forget_connection();
                 match reason {
                     Ok(()) => warn!("auditd closed the connection; waiting for it to come back"),
                     Err(error) => warn!(%error, "the connection to auditd broke; waiting for it to come back"),

@@ -1,6 +1,6 @@
 //! What the service does on its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event_listener::{Event as Notifier, listener};
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
+use super::kept::{Snapshots, is_kept};
 use super::notify;
 use super::pipeline::realtime_us;
 use crate::dbus::State;
@@ -35,7 +36,6 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Notices when our rules vanish. Whoever removed them meant it, and they are not put back; but for auditd: its start
 /// flushes all rules that are not in its own files (`augenrules --load`, audit-rules.service), and ours are not.
 pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
-    let mut kernel_lost = None;
     loop {
         // Before the look: what happens while it is taken wakes the next one.
         listener!(touched => again);
@@ -46,7 +46,7 @@ pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
         };
         // None where the service is stopping.
         let Ok((verified, lost)) = checked.await else { return };
-        note_kernel_losses(&state.store.statistics, &mut kernel_lost, lost);
+        note_kernel_losses(&state.store.statistics, &mut state.store.kernel_lost(), lost);
         let wait = match verified {
             Verified::Restored(added) => {
                 info!(added, "auditd's start had flushed our audit rules: they are loaded again");
@@ -74,8 +74,8 @@ pub(super) async fn verify_rules(state: Arc<State>, touched: Arc<Notifier>) {
     }
 }
 
-/// Adds what the kernel's count of lost records grew by since it was `known`. The first look is where counting begins: the
-/// kernel counts from the boot on. Somebody may set its count back (`auditctl --reset-lost`).
+/// Adds what the kernel's count of lost records grew by since it was `known`, to this process or the one before it. The first
+/// look is where counting begins: the kernel counts from the boot on. Somebody may set its count back (`auditctl --reset-lost`).
 fn note_kernel_losses(statistics: &Statistics, known: &mut Option<u32>, lost: Option<u32>) {
     let Some(lost) = lost else { return };
     let more = known.replace(lost).map_or(0, |known| lost.saturating_sub(known));
@@ -106,6 +106,44 @@ fn verify(state: &State) -> Verified {
         Ok(added) => Verified::Restored(added),
         Err(error) => Verified::NotYet(error),
     }
+}
+
+/// How often the store is kept for the next process, at the most.
+const KEEP_EVERY: Duration = Duration::from_secs(3);
+
+/// Of the time, keeping it takes at most one in so many parts.
+const KEEP_PART: u32 = 100;
+
+/// Has systemd keep the store while it changes.
+pub(super) async fn keep_store(state: Arc<State>, snapshots: Arc<Mutex<Snapshots>>) {
+    if !is_kept() {
+        return;
+    }
+    let mut kept = None;
+    let mut is_well = true;
+    loop {
+        let changes = state.store.changes();
+        let begun = Instant::now();
+        if kept.replace(changes) != Some(changes) {
+            is_well = keep_now(&state, &snapshots, is_well).await;
+        }
+        sleep(KEEP_EVERY.max(begun.elapsed() * KEEP_PART)).await;
+    }
+}
+
+/// Has systemd keep the store as it is. Whether it does; that it does not is told once.
+pub(super) async fn keep_now(state: &Arc<State>, snapshots: &Arc<Mutex<Snapshots>>, was_well: bool) -> bool {
+    let (state, snapshots) = (state.clone(), snapshots.clone());
+    let kept = spawn_blocking(move || {
+        let mut snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots.keep(&state.store)
+    });
+    // Else the service is stopping.
+    let Ok(Err(error)) = kept.await else { return true };
+    if was_well {
+        warn!("systemd cannot keep the history for the next start: {error}. A restart would lose it");
+    }
+    false
 }
 
 pub(super) async fn expire(state: Arc<State>) {

@@ -1,17 +1,19 @@
 //! auditd's af_unix socket: connect, drain, connect again.
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use audit_records::{Framer, FramingCounts};
+use audit_records::{Framer, FramerState, FramingCounts};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername, socket_with, sockopt};
 
 /// Where auditd's af_unix plugin listens, the newest version first.
 pub const KNOWN_SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd_events", "/var/run/audispd_events"];
@@ -92,6 +94,40 @@ impl Audisp {
         Ok((audisp, Stop(stop)))
     }
 
+    /// Goes on with a connection that another process had, from that place of its bytes. Returns its socket.
+    ///
+    /// # Errors
+    /// Where it is no connection to one of the sockets, or that place makes no sense.
+    pub fn take_over(&mut self, connection: OwnedFd, place: FramerState) -> io::Result<PathBuf> {
+        let of_stream = sockopt::socket_domain(&connection)? == AddressFamily::UNIX
+            && sockopt::socket_type(&connection)? == SocketType::STREAM;
+        let address = SocketAddrUnix::try_from(getpeername(&connection)?.ok_or(ErrorKind::NotConnected)?)?;
+        let path = address.path().map(|path| PathBuf::from(OsStr::from_bytes(path.to_bytes())));
+        let path = path.filter(|path| of_stream && self.sockets.contains(path)).ok_or(ErrorKind::AddrNotAvailable)?;
+        serves_as_root(&connection)?;
+        self.framer = Framer::resume(place).ok_or(ErrorKind::InvalidData)?;
+        let stream = UnixStream::from(connection);
+        stream.set_nonblocking(true)?;
+        self.state = State::Connected(stream);
+        self.fruitful = true;
+        Ok(path)
+    }
+
+    /// The connection, where there is one.
+    #[must_use]
+    pub fn connection(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Connected(stream) => Some(stream.as_fd()),
+            State::Waiting(..) => None,
+        }
+    }
+
+    /// Where in the bytes of its connection it is.
+    #[must_use]
+    pub fn place(&self) -> FramerState {
+        self.framer.state()
+    }
+
     /// What became of the bytes so far.
     #[must_use]
     pub fn counts(&self) -> FramingCounts {
@@ -109,17 +145,18 @@ impl Audisp {
         if self.has_ended { self.framer.last_line() } else { self.framer.line() }
     }
 
-    /// Waits until something happens, or for `limit` at the most. Every line must have been taken before.
+    /// Waits until something happens, or for `limit` at the most. Every line must have been taken before. Calls `reads`
+    /// before anything is read.
     ///
     /// # Errors
     /// Where the kernel cannot wait: it is out of memory.
-    pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<Happening> {
+    pub fn wait(&mut self, limit: Option<Duration>, reads: impl Fn()) -> io::Result<Happening> {
         self.has_ended = false;
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
             let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let happening = match &self.state {
-                State::Connected(_) => self.wait_for_bytes(remaining)?,
+                State::Connected(_) => self.wait_for_bytes(remaining, &reads)?,
                 State::Waiting(next, _) if *next <= Instant::now() => self.try_all(),
                 State::Waiting(next, _) => {
                     let next = next.saturating_duration_since(Instant::now());
@@ -135,7 +172,7 @@ impl Audisp {
         }
     }
 
-    fn wait_for_bytes(&mut self, limit: Option<Duration>) -> io::Result<Option<Happening>> {
+    fn wait_for_bytes(&mut self, limit: Option<Duration>, reads: impl Fn()) -> io::Result<Option<Happening>> {
         let State::Connected(stream) = &mut self.state else { return Ok(None) };
         let Some([stopped, readable]) = poll_two(&self.stop, stream.as_fd(), limit)? else { return Ok(None) };
         if stopped {
@@ -144,6 +181,7 @@ impl Audisp {
         if !readable {
             return Ok(None);
         }
+        reads();
         match stream.read(self.framer.space()) {
             Ok(0) => Ok(Some(self.disconnect(Ok(())))),
             Ok(bytes) => {
@@ -234,11 +272,16 @@ fn open(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
-    let peer = sockopt::socket_peercred(&socket)?;
+    serves_as_root(&socket)?;
+    Ok(socket.into())
+}
+
+fn serves_as_root(socket: &OwnedFd) -> io::Result<()> {
+    let peer = sockopt::socket_peercred(socket)?;
     if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
         return Err(io::Error::other(format!("the socket is served by user {}, not by root", peer.uid.as_raw())));
     }
-    Ok(socket.into())
+    Ok(())
 }
 
 /// Watches the folders in which the sockets, or their folders, will appear.

@@ -57,6 +57,15 @@ impl Status {
         }
     }
 
+    /// There was a connection before the service was restarted, and it may be there still, after so many lines.
+    pub fn goes_on(&self, lines_read: u64, is_connected: bool) {
+        let mut inner = self.lock();
+        inner.connections = 1;
+        inner.connected = is_connected.then(|| (Instant::now(), lines_read));
+        drop(inner);
+        self.changed.notify(usize::MAX);
+    }
+
     /// There is a connection, after so many lines. Returns how many there were before it.
     pub fn connected(&self, lines_read: u64) -> u64 {
         let mut inner = self.lock();

@@ -302,6 +302,7 @@ fn statistics_have_the_names_of_the_contract() {
         "SignalsLost",
         "Reconnects",
         "SerialGaps",
+        "EventsUnsaved",
         "Since",
         "LastLoss",
         "KernelLostSince",

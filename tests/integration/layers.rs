@@ -38,7 +38,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("opensnitch_audit_client", &["ctl", "dbus", "journal", "service"]),
     ("audit_records", &["ctl", "dbus", "process", "rules", "service", "source", "store"]),
     // Of the bus's answers one is read by hand.
-    ("serde", &["config", "ctl", "dbus/caller.rs", "rules"]),
+    ("serde", &["config", "ctl", "dbus/caller.rs", "process/known.rs", "rules", "service/kept.rs", "store"]),
     ("serde_json", &["ctl"]),
     ("toml", &["config"]),
     ("procfs", &["proc"]),
@@ -51,6 +51,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
             "logging",
             "proc",
             "process",
+            "service/kept.rs",
             "socket",
             "source/audisp.rs",
             "source/log.rs",

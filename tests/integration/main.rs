@@ -29,6 +29,7 @@ mod polkit;
 mod processes;
 mod programs;
 mod properties;
+mod restart;
 mod service;
 mod signals;
 mod soak;

@@ -77,8 +77,13 @@ impl FakeAuditd {
 
     /// Ends and starts again.
     pub(crate) fn restart(&mut self) {
+        self.restart_quietly();
+        self.accept();
+    }
+
+    /// Ends and starts again; nobody has connected yet.
+    pub(crate) fn restart_quietly(&mut self) {
         self.stop();
         self.start();
-        self.accept();
     }
 }

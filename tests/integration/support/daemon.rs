@@ -9,7 +9,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{PrivateBus, User, eventually, memory};
+use super::{PrivateBus, Systemd, User, eventually, memory};
 
 /// `opensnitch-auditd` with a configuration of the test's own. Its log is shown when the test fails.
 pub(crate) struct Daemon {
@@ -26,6 +26,11 @@ impl Daemon {
     /// The same, where its log goes there.
     pub(crate) fn start_logging_to(bus: &PrivateBus, config: &str, log: Stdio) -> Self {
         Self::spawn_logging_to(bus, &config_file(bus, config), log).wait_until_up(bus)
+    }
+
+    /// The same, where this systemd starts it.
+    pub(crate) fn start_by(systemd: &Systemd, bus: &PrivateBus, config: &str) -> Self {
+        Self::spawn_by(Some(systemd), bus, &config_file(bus, config), Stdio::piped()).wait_until_up(bus)
     }
 
     fn wait_until_up(mut self, bus: &PrivateBus) -> Self {
@@ -49,13 +54,20 @@ impl Daemon {
     }
 
     fn spawn_logging_to(bus: &PrivateBus, file: &Path, stderr: Stdio) -> Self {
-        let mut child = bus
-            .namespace()
-            .command(env!("CARGO_BIN_EXE_opensnitch-auditd"))
+        Self::spawn_by(None, bus, file, stderr)
+    }
+
+    fn spawn_by(systemd: Option<&Systemd>, bus: &PrivateBus, file: &Path, stderr: Stdio) -> Self {
+        let mut command = bus.namespace().command("sh");
+        command.env_remove("NOTIFY_SOCKET");
+        if let Some(systemd) = systemd {
+            systemd.pass(&mut command);
+        }
+        let mut child = command
+            .args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_opensnitch-auditd")])
             .arg("--config")
             .arg(file)
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
-            .env_remove("NOTIFY_SOCKET")
             // As in the unit.
             .env("MALLOC_ARENA_MAX", "2")
             .env("MALLOC_MMAP_THRESHOLD_", "131072")

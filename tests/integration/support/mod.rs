@@ -18,6 +18,7 @@ mod raw;
 mod records;
 mod require;
 mod subscriber;
+mod systemd;
 mod wait;
 mod world;
 
@@ -34,5 +35,6 @@ pub(crate) use raw::{Raw, call as raw_call};
 pub(crate) use records::Records;
 pub(crate) use require::available;
 pub(crate) use subscriber::Subscriber;
+pub(crate) use systemd::Systemd;
 pub(crate) use wait::eventually;
 pub(crate) use world::World;
