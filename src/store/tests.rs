@@ -695,6 +695,18 @@ fn a_snapshot_of_which_any_byte_is_changed_or_missing_is_not_read() {
 }
 
 #[test]
+fn what_is_written_has_the_form_of_its_version() {
+    let bytes = saved(&varied().store);
+    assert!(bytes.starts_with(snapshot::HEAD));
+    let form = (bytes.len(), crc32fast::hash(&bytes));
+    assert_eq!(
+        form,
+        (1989, 558_161_692),
+        "an item or a counter is another one: raise the number in HEAD, and write this down anew"
+    );
+}
+
+#[test]
 fn a_snapshot_that_lies_with_the_right_checksum_makes_a_store_or_none() {
     let bytes = saved(&varied().store);
     let content = bytes.len() - 4;
