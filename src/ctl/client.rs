@@ -15,7 +15,7 @@ use super::options::{Appearance, Command, Order, Rules};
 use super::screen::Screen;
 use super::table::{Look, Table};
 use super::tuple::Tuple;
-use super::{Failure, rules, show, status, watch};
+use super::{Failure, rules, show, status, top, watch};
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
@@ -40,6 +40,7 @@ pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failu
             Command::Show { process, filter } => show::process(&session, process, *filter).await,
             Command::Owner { connection } => show::owner(&session, Tuple::parse(&connection)?).await,
             Command::Watch { filter } => watch::run(&session, &filter).await,
+            Command::Top { filter } => top::run(&session, *filter).await,
             Command::Status { check } => status::run(&session, check).await,
             Command::Diagnose => session.diagnose().await,
             Command::Rules { action: Rules::Add } => {

@@ -202,12 +202,17 @@ pub(super) fn command_line(event: &Event) -> Option<String> {
     }
 }
 
-fn result(event: &Event, merged: Merged) -> String {
-    let mut result = match event.outcome.as_deref() {
+/// How it ended; nothing where all went well.
+pub(super) fn outcome(event: &Event) -> String {
+    match event.outcome.as_deref() {
         Some("failure") => event.error.as_deref().map_or_else(|| "failed".to_owned(), name),
         Some("in-progress") => "in progress".to_owned(),
         _ => String::new(),
-    };
+    }
+}
+
+fn result(event: &Event, merged: Merged) -> String {
+    let mut result = outcome(event);
     if let Some(count @ 2..) = event.count {
         let comma = if result.is_empty() { "" } else { ", " };
         let _ = match merged {

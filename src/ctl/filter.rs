@@ -1,4 +1,4 @@
-//! Which events somebody wants to see: the options that `list`, `find`, `watch` and `show` have in common.
+//! Which events somebody wants to see: the options that `list`, `find`, `watch`, `top` and `show` have in common.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -84,6 +84,14 @@ impl Filter {
     /// Only events of this process, too.
     pub(super) fn of_process(mut self, pid: u32) -> Self {
         self.pid = Some(pid);
+        self
+    }
+
+    /// Only events of these types, unless others were asked for.
+    pub(super) fn or_types(mut self, types: &[&str]) -> Self {
+        if self.event_types.is_empty() {
+            self.event_types = types.iter().map(|name| (*name).to_owned()).collect();
+        }
         self
     }
 

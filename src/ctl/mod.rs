@@ -16,6 +16,7 @@ mod show;
 mod status;
 mod table;
 mod time;
+mod top;
 mod tuple;
 mod watch;
 

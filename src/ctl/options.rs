@@ -103,6 +103,17 @@ pub(super) enum Command {
         #[command(flatten)]
         filter: Box<Filter>,
     },
+    /// Follow which programs connect where, and how often, on one screen.
+    ///
+    /// It begins with the last five minutes; types are connect, send and accept unless others are asked for. Rates are of the
+    /// last ten seconds. Below the programs are the destinations of the one that is chosen.
+    ///
+    /// Keys: Up, Down, PageUp, PageDown, Home and End choose a program. 's' sorts by the next column, 'r' reverses the order. '/'
+    /// takes a text, and only programs stay that have it in their path, user or destinations, until Esc. 'q' leaves.
+    Top {
+        #[command(flatten)]
+        filter: Box<Filter>,
+    },
     /// Show all that is known of a process: what it is, who started it, its connections.
     Show {
         /// The process.

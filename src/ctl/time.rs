@@ -64,6 +64,11 @@ impl Clock {
         self.format(us, |time| if time.date() == self.now.date() { "%H:%M:%S%.3f" } else { "%m-%d %H:%M:%S" })
     }
 
+    /// The time of day alone.
+    pub(super) fn time_of_day(&self, us: u64) -> String {
+        self.format(us, |_| "%H:%M:%S")
+    }
+
     fn format(&self, us: u64, format: impl Fn(&ZonedDateTime) -> &'static str) -> String {
         let time = i64::try_from(us).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         let time = time.map(|time| time.to_zoned_datetime(self.zone.clone()));
@@ -135,6 +140,7 @@ mod tests {
             assert_eq!((clock.full(us).as_str(), clock.brief(us).as_str()), (full, brief));
         }
         assert_eq!(clock.with_zone(0), "1970-01-01 00:00:00.000 UTC");
+        assert_eq!(clock.time_of_day(1_795_344_941_704_000), "10:55:41");
     }
 
     #[test]

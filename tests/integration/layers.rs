@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use opensnitch_audit_client::Event;
 
@@ -252,6 +253,21 @@ fn no_method_of_the_interface_keeps_others_out() {
     let sources = sources();
     let interface = sources.iter().find(|source| source.path == "dbus/interface.rs").unwrap();
     assert!(!interface.code.contains("&mut self"));
+}
+
+#[test]
+fn what_only_people_need_is_not_in_roots_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let holds = |program: &str| {
+        let bare = folder.path().join("bare");
+        // Without what is there for a debugger alone.
+        assert!(Command::new("strip").arg("-o").arg(&bare).arg(program).status().unwrap().success());
+        let bytes = fs::read(bare).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        ["ratatui", "crossterm"].map(|library| text.contains(library))
+    };
+    assert_eq!(holds(env!("CARGO_BIN_EXE_opensnitch-auditd")), [false, false]);
+    assert_eq!(holds(env!("CARGO_BIN_EXE_opensnitch-auditctl")), [true, true]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `opensnitch-auditctl`, as people and scripts meet it.
 
 mod decode;
+mod top;
 mod watch;
 
 use std::process::Command;
