@@ -28,7 +28,7 @@ pub use front::answer_refused;
 pub use signals::Limits;
 pub use state::{Setup, State};
 pub use tasks::{Told, forget_departed, send_signals, tell_changes};
-pub use unread::ask_for_unread;
+pub use unread::{ask_for_unread, identify_strangers};
 
 use opensnitch_audit_client::PATH;
 use tokio::sync::mpsc::Receiver;

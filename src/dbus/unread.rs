@@ -65,6 +65,8 @@ pub(super) struct Unread {
     replies: Mutex<Replies>,
     /// Notified when the bus is to be asked for replies.
     is_due: Notify,
+    /// Notified when it is to be asked whose a connection is.
+    has_strangers: Notify,
     kind: OnceLock<Kind>,
     /// Bytes of signals since the beginning, and as of the last time that all of them counted as read.
     signals: AtomicU64,
@@ -89,6 +91,9 @@ impl Unread {
     pub(super) fn judge(&self, caller: &OwnedUniqueName, uid: Option<u32>, bytes: usize) -> Verdict {
         let verdict = self.lock().judge(caller, uid, bytes);
         self.is_due.notify_one();
+        if uid.is_none() {
+            self.has_strangers.notify_one();
+        }
         verdict
     }
 
@@ -129,6 +134,18 @@ pub async fn ask_for_unread(state: Arc<State>, connection: Connection) {
         state.unread.is_due.notified().await;
         ask_for_replies(&state, &connection).await;
         sleep(PAUSE).await;
+    }
+}
+
+/// Asks the bus whose a connection is that was sent a reply before anybody did. What zbus answers by itself asks for nobody:
+/// whoever calls `Introspect` again and again, as browsers of the bus do, would soon have what a stranger gets.
+pub async fn identify_strangers(state: Arc<State>, connection: Connection) {
+    loop {
+        state.unread.has_strangers.notified().await;
+        let strangers = state.unread.lock().take_strangers();
+        for stranger in strangers {
+            state.callers.identify(&connection, &stranger).await;
+        }
     }
 }
 

@@ -195,6 +195,7 @@ impl Service {
         let tasks = vec![
             tokio::spawn(departed),
             tokio::spawn(dbus::ask_for_unread(state.clone(), connection.clone())),
+            tokio::spawn(dbus::identify_strangers(state.clone(), connection.clone())),
             tokio::spawn(dbus::answer_refused(connection.clone(), refused)),
             tokio::spawn(dbus::deliver(state.clone(), connection.clone())),
             tokio::spawn(dbus::send_signals(state.clone(), emitter.clone(), signals)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use zbus::Variant;
 
-use crate::support::{Client, Listener, Records, User, World, available, eventually, memory};
+use crate::support::{Client, Listener, Records, Subscriber, User, World, available, eventually, memory};
 
 /// The resident size that nothing may drive the service beyond, in bytes: its bounds together and what the allocator keeps.
 const MAX_RESIDENT: u64 = 160 * 1024 * 1024;
@@ -237,6 +237,20 @@ fn a_client_that_never_reads_disturbs_nobody() {
     world.auditd.send(last.text());
     reads.wait_for(&format!("uint32 {}", last.pid));
     still_works(&mut world);
+}
+
+#[test]
+fn whoever_introspects_is_no_stranger_for_long() {
+    let Some(world) = World::start("") else { return };
+    let monitor = Listener::monitor_of(&world.root(), "type='method_call',member='GetConnectionCredentials'");
+    let alice = Subscriber::connect(&world.bus, User::Alice);
+    let name = alice.connection.unique_name().unwrap().to_string();
+    // A stranger gets 64 KiB, which is four answers, and others only once the bus has told who it is.
+    alice.introspect().unwrap();
+    monitor.wait_for(&format!("[\"{name}\"]"));
+    for _ in 0..100 {
+        alice.introspect().unwrap();
+    }
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn too_long_a_name(call: &Header<'_>) -> Option<Error> {
 /// The error for a caller who does not read.
 fn unread() -> Error {
     Error::LimitsExceeded(
-        "answers to your calls were not read yet, 16 MiB of them or more: read them, and call again".to_owned(),
+        "too many bytes of answers to your calls were not read yet: read them, and call again".to_owned(),
     )
 }
 

@@ -45,6 +45,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     by_name: HashMap<OwnedUniqueName, OnTheWay>,
+    /// Connections of nobody known that were sent a reply, and of which nobody has been told yet.
+    strangers: Vec<OwnedUniqueName>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +92,10 @@ impl Replies {
                 return Verdict::Drop;
             }
         }
+        let is_new = !self.by_name.contains_key(caller);
+        if uid.is_none() && is_new && self.strangers.len() < MAX_CONNECTIONS {
+            self.strangers.push(caller.clone());
+        }
         let own = self.by_name.entry(caller.clone()).or_default();
         if is_full && own.short >= MAX_SHORT {
             return Verdict::Drop;
@@ -98,9 +104,13 @@ impl Replies {
         own.uid = uid;
         own.bytes += bytes;
         own.unasked += bytes;
-        // Whose it is gets asked along with it.
-        own.is_due |= own.unasked >= if uid.is_none() { MAX_OF_UNKNOWN / 2 } else { ASK_AFTER };
+        own.is_due |= own.unasked >= ASK_AFTER;
         Verdict::Send
+    }
+
+    /// The connections of which is to be asked now whose they are.
+    pub(crate) fn take_strangers(&mut self) -> Vec<OwnedUniqueName> {
+        std::mem::take(&mut self.strangers)
     }
 
     /// The bus is to be asked for every connection.
@@ -190,6 +200,20 @@ mod tests {
         // One that calls for the first time may be root: who it is gets asked.
         assert!(!replies.is_full(&name(5000), None));
         assert!(replies.is_full(&name(5000), Some(3000)));
+    }
+
+    #[test]
+    fn whose_a_connection_is_gets_asked_once_at_its_first_reply() {
+        let mut replies = Replies::default();
+        for _ in 0..2 {
+            replies.judge(&name(1), None, 100);
+            replies.judge(&name(2), Some(1000), 100);
+        }
+        assert_eq!(replies.take_strangers(), [name(1)]);
+        assert!(replies.take_strangers().is_empty());
+        assert_eq!(replies.judge(&name(1), None, MAX_OF_UNKNOWN), Verdict::Send);
+        assert_eq!(replies.judge(&name(1), None, 2 * SHORT), Verdict::Refuse, "a stranger has had enough");
+        assert_eq!(replies.judge(&name(1), Some(1000), LIST), Verdict::Send, "it is known now");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,7 +21,12 @@ pub(crate) struct Listener {
 impl Listener {
     /// `busctl monitor` sees all that goes over the bus, whatever the policy. Only root may.
     pub(crate) fn monitor(client: &Client) -> Self {
-        let mut command = client.busctl(&["monitor", "--match=type='signal',path='/org/opensnitch/Audit'"]);
+        Self::monitor_of(client, "type='signal',path='/org/opensnitch/Audit'")
+    }
+
+    /// The same, of what this match rule finds.
+    pub(crate) fn monitor_of(client: &Client, rule: &str) -> Self {
+        let mut command = client.busctl(&["monitor", &format!("--match={rule}")]);
         command.env("SYSTEMD_LOG_LEVEL", "info");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
@@ -34,17 +39,19 @@ impl Listener {
     /// A subscriber with this match rule, as any client can be one.
     pub(crate) fn subscribe(client: &Client, rule: &str) -> Self {
         // As anybody but root it is no monitor but a plain subscriber.
-        let mut command = client.command("dbus-monitor");
-        command.args(["--system", rule]).stdout(Stdio::piped()).stderr(Stdio::null());
-        Self::read(command.spawn().unwrap())
+        Self::to(client.command("dbus-monitor").args(["--system", rule]))
+    }
+
+    /// A program that prints what it hears.
+    pub(crate) fn to(command: &mut Command) -> Self {
+        Self::read(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// `opensnitch-auditctl watch`, with what it says on standard error between its rows.
     pub(crate) fn watch(client: &Client, arguments: &[&str]) -> Self {
         let mut command = client.command("sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh", env!("CARGO_BIN_EXE_opensnitch-auditctl"), "watch"]);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
-        Self::read(command.spawn().unwrap())
+        Self::to(command.args(arguments))
     }
 
     fn read(mut child: Child) -> Self {

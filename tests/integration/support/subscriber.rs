@@ -63,6 +63,14 @@ impl Subscriber {
         self.runtime.block_on(async { timeout(PATIENCE, call).await.expect("an answer") }).map(|_| ())
     }
 
+    /// Calls a method that every object has, and takes the answer.
+    pub(crate) fn introspect(&self) -> zbus::Result<()> {
+        let (name, path) = (opensnitch_audit_client::NAME, opensnitch_audit_client::PATH);
+        let interface = Some("org.freedesktop.DBus.Introspectable");
+        let call = self.connection.call_method(Some(name), path, interface, "Introspect", &());
+        self.runtime.block_on(async { timeout(PATIENCE, call).await.expect("an answer") }).map(|_| ())
+    }
+
     /// What it is told next.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Seen> {
