@@ -15,7 +15,7 @@ fn shipped(file: &str) -> String {
 }
 
 /// The members of our interfaces, each in one line, with its arguments in order and its annotations.
-fn members(xml: &str) -> BTreeSet<String> {
+pub(crate) fn members(xml: &str) -> BTreeSet<String> {
     let mut members = BTreeSet::new();
     let mut inside = false;
     let mut interface = String::new();
