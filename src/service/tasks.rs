@@ -108,10 +108,12 @@ fn verify(state: &State) -> Verified {
     }
 }
 
-/// How often the store is kept for the next process, at the most.
+/// How often the store is kept for the next process: at the most, and at the least while it changes.
 const KEEP_EVERY: Duration = Duration::from_secs(3);
+const KEEP_AT_LATEST: Duration = Duration::from_secs(15);
 
-/// Of the time, keeping it takes at most one in so many parts.
+/// Between the two, keeping it takes one in so many parts of the time. 65,536 events of 1,000 processes are 4.6 MB, and take
+/// 30 ms.
 const KEEP_PART: u32 = 100;
 
 /// Has systemd keep the store while it changes.
@@ -127,7 +129,7 @@ pub(super) async fn keep_store(state: Arc<State>, snapshots: Arc<Mutex<Snapshots
         if kept.replace(changes) != Some(changes) {
             is_well = keep_now(&state, &snapshots, is_well).await;
         }
-        sleep(KEEP_EVERY.max(begun.elapsed() * KEEP_PART)).await;
+        sleep((begun.elapsed() * KEEP_PART).clamp(KEEP_EVERY, KEEP_AT_LATEST)).await;
     }
 }
 
