@@ -2,9 +2,9 @@
 //!
 //! Guarantee: what leaves here moves no cursor, begins no line, turns no text around, and hides nothing.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
+pub(super) use opensnitch_audit_client::{is_unprintable, printable};
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
@@ -35,26 +35,6 @@ impl Formatter for Printable {
         }
         out.write_all(rest.as_bytes())
     }
-}
-
-/// What moves the cursor, begins a line, turns the direction of text, or cannot be seen: each can make one name read as
-/// another.
-pub(super) fn is_unprintable(one: char) -> bool {
-    one.is_control()
-        || matches!(one, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Text with what a terminal would obey escaped.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, one| {
-        if is_unprintable(one) {
-            let _ = write!(out, "{}", one.escape_unicode());
-        } else {
-            out.push(one);
-        }
-        out
-    })
 }
 
 /// A name: in quotes where it holds what a table uses, so that it reads as one name and as nothing else.
@@ -99,18 +79,6 @@ mod tests {
     use opensnitch_audit_client::Event;
 
     use super::*;
-
-    #[test]
-    fn nothing_moves_the_cursor() {
-        let table = [
-            ("a\x1b[2Jb\nc\u{202e}d é", "a\\u{1b}[2Jb\\u{a}c\\u{202e}d é"),
-            ("\u{9b}\u{9d}\u{7f}", "\\u{9b}\\u{9d}\\u{7f}"),
-            ("cu\u{200b}rl\u{feff}\u{e0041}", "cu\\u{200b}rl\\u{feff}\\u{e0041}"),
-        ];
-        for (text, expected) in table {
-            assert_eq!(printable(text), expected);
-        }
-    }
 
     #[test]
     fn a_name_cannot_pretend_to_be_another_part_of_the_row() {

@@ -13,7 +13,7 @@ dictionary! {
     /// What the service knows of one event: a call that opened a socket, connected it, or started a program.
     ///
     /// What is absent (`None`, or an empty list) is unknown; nothing is made up. Text can be anything that a program
-    /// chose: escape it before you show it.
+    /// chose: [escape](crate::printable) it before you show it.
     ///
     /// On the bus it is an `a{sv}`. In formats for people, as JSON is one, it is a map of the same keys without variants:
     ///
