@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod applet;
 mod attacks;
 mod auditctl;
 mod bounds;

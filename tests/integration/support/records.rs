@@ -61,6 +61,12 @@ impl Records {
         records
     }
 
+    /// To this address instead, at the same port.
+    pub(crate) fn to(mut self, [a, b, c, d]: [u8; 4]) -> Self {
+        self.others[0] = self.others[0].replace("7F000001", &format!("{a:02X}{b:02X}{c:02X}{d:02X}"));
+        self
+    }
+
     /// Somebody made a socket.
     pub(crate) fn socket() -> Self {
         Self::new(41)
