@@ -11,8 +11,9 @@ _opensnitch_auditctl() {
 	fi
 	COMPREPLY=()
 	for line in "${candidates[@]}"; do
-		# Names of programs can hold anything: what is put into the command line is quoted.
-		COMPREPLY+=("$(printf %q "${line%%$'\t'*}")")
+		# Names of programs can hold anything: what is put into the command line is quoted. A comma, which needs none, stays.
+		line=$(printf %q "${line%%$'\t'*}")
+		COMPREPLY+=("${line//\\,/,}")
 	done
 	__ltrim_colon_completions "$cur"
 }

@@ -9,13 +9,13 @@ use zbus::fdo::DBusProxy;
 
 use super::agent::Agent;
 use super::column::Merged;
-use super::escape::{json, printable};
+use super::escape::json;
 use super::filter::{Filter, Wanted};
 use super::options::{Appearance, Command, Order, Rules};
 use super::screen::Screen;
 use super::table::{Look, Table};
 use super::tuple::Tuple;
-use super::{Failure, rules, show, status, top, watch};
+use super::{Failure, diagnose, rules, show, status, top, watch};
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
@@ -31,6 +31,9 @@ pub(super) struct Session<'a> {
 pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        if matches!(command, Command::Diagnose) {
+            return diagnose::run(&appearance.look).await;
+        }
         let connection = Connection::system().await?;
         let audit = AuditProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
         let session = Session { connection, audit, look: &appearance.look, no_pager: appearance.no_pager };
@@ -42,7 +45,6 @@ pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failu
             Command::Watch { filter } => watch::run(&session, &filter).await,
             Command::Top { filter } => top::run(&session, *filter).await,
             Command::Status { check } => status::run(&session, check).await,
-            Command::Diagnose => session.diagnose().await,
             Command::Rules { action: Rules::Add } => {
                 let _agent = Agent::start();
                 session.told("Added", session.audit.add_rules().await?, "rules were added")
@@ -52,8 +54,8 @@ pub(super) fn run(command: Command, appearance: &Appearance) -> Result<(), Failu
                 session.told("Deleted", session.audit.delete_rules().await?, "rules were deleted")
             }
             Command::Rules { action: Rules::List { config } } => rules::list(&session, config.as_deref()).await,
-            // These need no service and never come here.
-            Command::Decode(_) | Command::Complete { .. } => Ok(()),
+            // These never come here.
+            Command::Diagnose | Command::Decode(_) | Command::Complete { .. } => Ok(()),
         }
     })
 }
@@ -177,27 +179,6 @@ impl Session<'_> {
             Some(groups.iter().chain([&getegid()]).any(|own| own.as_raw() == group))
         };
         geteuid().is_root() || is_member().unwrap_or(false)
-    }
-
-    /// Findings for people, with a remedy below each.
-    async fn diagnose(&self) -> Result<(), Failure> {
-        let findings = self.audit.diagnose().await?;
-        let mut out = io::stdout().lock();
-        if findings.is_empty() && !self.look.as_json {
-            writeln!(out, "Nothing is wrong.")?;
-        }
-        for finding in &findings {
-            if self.look.as_json {
-                json(&mut out, finding)?;
-            } else {
-                writeln!(out, "{}: {}", printable(&finding.severity), printable(&finding.message))?;
-                writeln!(out, "    {}\n", printable(&finding.remedy))?;
-            }
-        }
-        if findings.iter().any(|finding| finding.severity == "error") {
-            return Err(Failure::Unwell);
-        }
-        Ok(())
     }
 }
 

@@ -102,7 +102,7 @@ impl Column {
     pub(super) fn usual_width(self, shown: &Shown) -> usize {
         match self {
             Self::Time if shown.roomy => 23,
-            Self::Time => 14,
+            Self::Time => 11,
             Self::Type | Self::Terminal | Self::Family | Self::Protocol | Self::Sequence => 8,
             Self::Pid | Self::Parent => 7,
             Self::User | Self::Group | Self::Login => 10,
@@ -111,6 +111,15 @@ impl Column {
             Self::Unit | Self::App | Self::Container => 24,
             Self::Program | Self::Directory | Self::Arguments => 40,
             Self::Destination => 47,
+        }
+    }
+
+    /// Columns of a terminal below which it gives way only where nothing else can: what is cut there says nothing.
+    pub(super) fn least(self) -> usize {
+        match self {
+            Self::Program | Self::Directory | Self::Arguments | Self::Destination | Self::Result => 12,
+            Self::Unit | Self::App | Self::Container | Self::Name => 8,
+            _ => usize::MAX,
         }
     }
 

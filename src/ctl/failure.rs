@@ -33,6 +33,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the service does not run, or nobody can be asked for want of a bus.
+    pub(super) fn is_without_service(&self) -> bool {
+        match self {
+            Self::Bus(error) if is_missing(error) => true,
+            Self::Bus(error) => !matches!(error, zbus::Error::MethodError(..) | zbus::Error::FDO(_)),
+            _ => false,
+        }
+    }
+
     /// For scripts: what kind of failure this is.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(match self {

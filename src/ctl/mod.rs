@@ -5,6 +5,7 @@ mod client;
 mod column;
 mod complete;
 mod decode;
+mod diagnose;
 mod escape;
 mod failure;
 mod filter;
@@ -18,6 +19,7 @@ mod table;
 mod time;
 mod top;
 mod tuple;
+mod unit;
 mod watch;
 
 use std::io::ErrorKind;

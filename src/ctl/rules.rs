@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
@@ -40,12 +41,13 @@ pub(super) async fn list(session: &Session<'_>, config: Option<&Path>) -> Result
                 },
             )?;
         } else {
-            let mark = match loaded {
-                Some(true) => "loaded ",
-                Some(false) => "missing",
-                None => "unknown",
+            let (mark, colour) = match loaded {
+                Some(true) => ("loaded ", AnsiColor::Green.on_default()),
+                Some(false) => ("missing", AnsiColor::Red.on_default()),
+                None => ("unknown", AnsiColor::Yellow.on_default()),
             };
-            writeln!(out, "{mark}  {rule}")?;
+            let colour = if session.look.colours { colour } else { Style::new() };
+            writeln!(out, "{colour}{mark}{colour:#}  {rule}")?;
         }
     }
     Ok(())

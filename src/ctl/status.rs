@@ -15,6 +15,9 @@ use crate::proc::{since_epoch_ms, start_time_us, uptime_us};
 /// How long the rate of events is measured.
 const MEASURED: Duration = Duration::from_secs(1);
 
+/// Counters that are no counts but times, in microseconds since the epoch.
+const TIMES: [&str; 3] = ["Since", "LastLoss", "OldestEvent"];
+
 /// Prints it; or with `check` only what is wrong.
 pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failure> {
     let audit = &session.audit;
@@ -54,7 +57,7 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
         }
         let no_events = || "none: 'opensnitch-auditctl diagnose' says why".to_owned();
         line("Source", if connected { printable(&source) } else { no_events() })?;
-        let missing = "not all of them are in the kernel: 'opensnitch-auditctl rules list' says which";
+        let missing = "not all in the kernel: 'opensnitch-auditctl rules list' says which";
         line("Rules", (if rules_loaded { "loaded" } else { missing }).to_owned())?;
         if later.contains_key("EventsMatched") {
             let rate = count(&later, "EventsMatched").saturating_sub(count(&statistics, "EventsMatched"));
@@ -62,7 +65,9 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
             line("Lost", Loss::of(&later).sentence(|time| session.look.shown.clock.with_zone(time)))?;
             line("Remembered", remembered(&later, |time| session.look.shown.clock.with_zone(time)))?;
             writeln!(out)?;
-            let counters: Vec<_> = later.iter().collect();
+            // What is told above, and what did not happen, would only fill the screen.
+            let counters = later.iter().filter(|(name, count)| **count > 0 && !TIMES.contains(&name.as_str()));
+            let counters: Vec<_> = counters.collect();
             for pair in counters.chunks(2) {
                 let cells: Vec<_> =
                     pair.iter().map(|(name, count)| format!("{:17} {count:>14}", printable(name))).collect();

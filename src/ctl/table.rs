@@ -1,6 +1,7 @@
 //! Events one below the other: a table that fits its terminal, or JSON, one a line.
 //!
-//! Guarantee: a row is one line. Its header comes with the first row, and never without one.
+//! Guarantee: a row is one line. Its header comes with the first row, and never without one. Where a terminal is narrow, times,
+//! pids and the like stay whole, and paths and destinations give way.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,9 +18,6 @@ const SAMPLE: usize = 1000;
 /// Columns of a terminal that a cell takes at the most, also where there is no terminal: a command line has thousands.
 const MAX_CELL: usize = 256;
 
-/// Between two columns.
-const GAP: &str = "  ";
-
 /// How tables look.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -31,6 +29,13 @@ pub(super) struct Look {
     /// Columns of the terminal; none where there is no terminal.
     pub(super) width: Option<usize>,
     pub(super) shown: Shown,
+}
+
+impl Look {
+    /// Between two columns. A name with a blank in it stands in quotes, so one is enough where there is little room.
+    fn gap(&self) -> &'static str {
+        if self.shown.roomy { "  " } else { " " }
+    }
 }
 
 /// A table in the making.
@@ -54,7 +59,7 @@ impl<'a, W: Write> Table<'a, W> {
     /// One whose rows are shown as they come.
     pub(super) fn live(out: W, look: &'a Look, merged: Merged) -> Self {
         let widths = look.columns.iter().map(|column| column.usual_width(&look.shown)).collect();
-        Self { widths: Some(fitted(widths, look.width)), ..Self::new(out, look, merged) }
+        Self { widths: Some(fitted(widths, look)), ..Self::new(out, look, merged) }
     }
 
     pub(super) fn row(&mut self, event: &Event) -> io::Result<()> {
@@ -100,7 +105,7 @@ impl<'a, W: Write> Table<'a, W> {
                 *widest = width(cell).max(*widest);
             }
         }
-        let widths = fitted(widths, self.look.width);
+        let widths = fitted(widths, self.look);
         header(&mut self.out, self.look, &widths)?;
         for row in std::mem::take(&mut self.sample) {
             line(&mut self.out, self.look, &widths, &row)?;
@@ -127,19 +132,25 @@ fn line(mut out: impl Write, look: &Look, widths: &[usize], cells: &[(String, St
         let (before, behind) = if column.is_number() { (&*free, "") } else { ("", &*free) };
         let style = if look.colours && !cell.is_empty() { *style } else { Style::new() };
         // Writing into a string does not fail.
-        let _ = write!(text, "{before}{style}{cell}{style:#}{behind}{GAP}");
+        let _ = write!(text, "{before}{style}{cell}{style:#}{behind}{}", look.gap());
     }
     writeln!(out, "{}", text.trim_end())
 }
 
-/// The widths of columns that fit a terminal together: the widest gives way.
-fn fitted(mut widths: Vec<usize>, terminal: Option<usize>) -> Vec<usize> {
-    let Some(terminal) = terminal else { return widths };
-    let gaps = GAP.len() * widths.len().saturating_sub(1);
+/// The widths of columns that fit a terminal together: the widest of those that can gives way, and where that is not enough the
+/// widest of all.
+fn fitted(mut widths: Vec<usize>, look: &Look) -> Vec<usize> {
+    let Some(terminal) = look.width else { return widths };
+    let gaps = look.gap().len() * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > terminal {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > 1 => *widest -= 1,
-            _ => break,
+        let gives_way = |(width, column): &(&mut usize, &Column)| **width > column.least();
+        let elastic = widths.iter_mut().zip(&look.columns).filter(gives_way).map(|(width, _)| width).max();
+        match elastic {
+            Some(widest) => *widest -= 1,
+            None => match widths.iter_mut().max() {
+                Some(widest) if *widest > 1 => *widest -= 1,
+                _ => break,
+            },
         }
     }
     widths

@@ -59,9 +59,9 @@ impl Clock {
         self.format(us, |_| "%Y-%m-%d %H:%M:%S%.3f %Z")
     }
 
-    /// The same for where there is little room: of today the time, else the date to the second, without the year.
+    /// The same for where there is little room: of today the time to the second, else the date to the minute, without the year.
     pub(super) fn brief(&self, us: u64) -> String {
-        self.format(us, |time| if time.date() == self.now.date() { "%H:%M:%S%.3f" } else { "%m-%d %H:%M:%S" })
+        self.format(us, |time| if time.date() == self.now.date() { "%H:%M:%S" } else { "%m-%d %H:%M" })
     }
 
     /// The time of day alone.
@@ -130,10 +130,10 @@ mod tests {
     fn times() {
         let clock = Clock { zone: TimeZone::UTC, now: now().with_time_zone(TimeZone::UTC) };
         let table = [
-            (0, "1970-01-01 00:00:00.000", "01-01 00:00:00"),
-            (951_782_400_000_000, "2000-02-29 00:00:00.000", "02-29 00:00:00"),
-            (1_795_344_941_704_000, "2026-11-22 10:55:41.704", "10:55:41.704"),
-            (4_102_444_799_999_999, "2099-12-31 23:59:59.999", "12-31 23:59:59"),
+            (0, "1970-01-01 00:00:00.000", "01-01 00:00"),
+            (951_782_400_000_000, "2000-02-29 00:00:00.000", "02-29 00:00"),
+            (1_795_344_941_704_000, "2026-11-22 10:55:41.704", "10:55:41"),
+            (4_102_444_799_999_999, "2099-12-31 23:59:59.999", "12-31 23:59"),
             (u64::MAX, "18446744073709551615", "18446744073709551615"),
         ];
         for (us, full, brief) in table {

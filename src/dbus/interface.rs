@@ -265,7 +265,7 @@ impl Audit {
             let name = state.accounts.name(uid).map(|name| crate::text::text(&name).0);
             let caller = diagnose::Caller { uid, name, is_member };
             let findings = diagnose::diagnose(&facts(state, caller, polkit)).into_iter();
-            findings.map(told).collect()
+            findings.map(wire::finding).collect()
         })
         .await
     }
@@ -392,15 +392,6 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
         caller,
         polkit,
     }
-}
-
-fn told(finding: diagnose::Finding) -> Finding {
-    let mut told = Finding::default();
-    told.id = finding.id.to_owned();
-    told.severity = finding.severity.name().to_owned();
-    told.message = finding.message;
-    told.remedy = finding.remedy;
-    told
 }
 
 fn stopping() -> Error {

@@ -1,13 +1,14 @@
-//! The form of an event on the bus: from the store's rows to the contract's keys. Defined only here; the client crate
+//! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the client crate
 //! names the keys and their types.
 
 use std::sync::Arc;
 
 use audit_records::{Address, Args, Bytes, EventType, Outcome, error_name};
-use opensnitch_audit_client::Event;
+use opensnitch_audit_client::{Event, Finding};
 use tokio::task::spawn_blocking;
 
 use super::State;
+use crate::diagnose;
 use crate::process::{Accounts, Parents, Process};
 use crate::store::{Answer, Row, Whose, outcome_name};
 use crate::text::text;
@@ -161,6 +162,17 @@ fn add_args(event: &mut Event, args: Option<&Args>) {
     event.args = args.iter().map(|arg| text(arg).0).collect();
     event.proc_cmd_line = Some(event.args.join(" "));
     event.args_cut = args.cut.then_some(true);
+}
+
+/// A finding, as it is sent.
+#[must_use]
+pub fn finding(finding: diagnose::Finding) -> Finding {
+    let mut told = Finding::default();
+    told.id = finding.id.to_owned();
+    told.severity = finding.severity.name().to_owned();
+    told.message = finding.message;
+    told.remedy = finding.remedy;
+    told
 }
 
 fn add_destination(event: &mut Event, row: &Row) {

@@ -26,7 +26,7 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("store", &["process", "text"]),
     ("diagnose", &["rules"]),
     ("dbus", &["diagnose", "polkit", "process", "queue", "quota", "rules", "socket", "source", "store", "text"]),
-    ("ctl", &["config", "dbus", "proc", "process", "rules", "source", "store", "text"]),
+    ("ctl", &["config", "dbus", "diagnose", "polkit", "proc", "process", "rules", "source", "store", "text"]),
     ("service", &["config", "dbus", "journal", "process", "queue", "rules", "socket", "source", "store", "text"]),
     ("bin", &["config", "ctl", "logging", "options", "service"]),
 ];

@@ -1,6 +1,10 @@
 //! `opensnitch-auditctl`, as people and scripts meet it.
 
 mod decode;
+mod diagnose;
+
+mod screens;
+mod shells;
 mod top;
 mod watch;
 

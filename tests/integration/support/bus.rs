@@ -61,6 +61,12 @@ impl PrivateBus {
         Self::new(&[POLKIT_BUS_POLICY], Kind::Daemon)
     }
 
+    /// A bus with our policy, on which somebody may be systemd. Its programs cannot change the kernel's rules.
+    pub(crate) fn with_systemd() -> Self {
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/support/org.freedesktop.systemd1.conf");
+        Self::new(&[policy], Kind::Daemon)
+    }
+
     fn new(policies: &[&str], kind: Kind) -> Self {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -15,23 +15,35 @@ pub(crate) fn compare(name: &str, found: &str) {
     assert!(found == expected, "{}: found\n{found}\nand not\n{expected}", path.display());
 }
 
-/// The same text with `0` for each digit of a time of day: `00:00:00`, with or without parts of a second.
+/// The same text with `0` for each digit of a date and of a time of day.
 pub(crate) fn without_times(text: &str) -> String {
+    const FORMS: [&[u8]; 4] = [b"0000-00-00", b"00:00:00.000", b"00:00:00", b"00-00 00:00"];
     let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
     while at < bytes.len() {
-        let length = time_of_day(&bytes[at..]);
+        let fits = |form: &&&[u8]| {
+            let is_alike = |(is, form): (&u8, &u8)| if *form == b'0' { is.is_ascii_digit() } else { is == form };
+            bytes.len() - at >= form.len() && bytes[at..].iter().zip(**form).all(is_alike)
+        };
+        let length = FORMS.iter().find(fits).map_or(0, |form| form.len());
         bytes[at..at + length].iter_mut().filter(|byte| byte.is_ascii_digit()).for_each(|byte| *byte = b'0');
         at += length.max(1);
     }
     String::from_utf8(bytes).unwrap()
 }
 
-/// How long the time is with which a text begins.
-fn time_of_day(text: &[u8]) -> usize {
-    let fits = |form: &[u8]| {
-        text.len() >= form.len()
-            && text.iter().zip(form).all(|(is, form)| if *form == b'0' { is.is_ascii_digit() } else { is == form })
-    };
-    [&b"00:00:00.000"[..], b"00:00:00"].into_iter().find(|form| fits(form)).map_or(0, <[u8]>::len)
+/// The same text with `N` for each number that comes behind one of these pieces.
+pub(crate) fn without_numbers_after(text: &str, pieces: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for piece in pieces {
+        let parts: Vec<&str> = text.split(piece).collect();
+        let (first, rest) = parts.split_first().unwrap();
+        let rest = rest.iter().map(|part| {
+            let behind = part.trim_start_matches(|one: char| one.is_ascii_digit());
+            let number = if behind.len() < part.len() { "N" } else { "" };
+            format!("{piece}{number}{behind}")
+        });
+        text = std::iter::once((*first).to_owned()).chain(rest).collect();
+    }
+    text
 }

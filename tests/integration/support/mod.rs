@@ -22,6 +22,7 @@ mod require;
 mod subscriber;
 mod systemd;
 mod terminal;
+mod units;
 mod wait;
 mod world;
 
@@ -41,5 +42,6 @@ pub(crate) use require::available;
 pub(crate) use subscriber::Subscriber;
 pub(crate) use systemd::Systemd;
 pub(crate) use terminal::Terminal;
+pub(crate) use units::Units;
 pub(crate) use wait::eventually;
 pub(crate) use world::World;
