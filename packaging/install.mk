@@ -2,7 +2,8 @@
 #
 #   make install [DESTDIR=…] [PREFIX=/usr] [SYSCONFDIR=/etc]     after a build; it compiles only what is missing
 #   make uninstall                                                leaves an edited configuration in place
-#   make deb                                                      target/debian/opensnitch-audit_*.deb
+#   make install-notify, uninstall-notify                         the same of the desktop applet
+#   make deb                                                      target/debian/opensnitch-audit_*.deb, opensnitch-audit-notify_*.deb
 #   make test-vm                                                  that package, in booted machines
 
 PREFIX ?= /usr
@@ -12,6 +13,8 @@ BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+AUTOSTARTDIR ?= $(SYSCONFDIR)/xdg/autostart
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/vendor-completions
@@ -22,11 +25,15 @@ INSTALL ?= install
 BUILT := target/release
 GENERATED := target/generated
 STAGE := target/stage
+NOTIFY_STAGE := target/stage-notify
+NOTIFY_PAGES := $(GENERATED)/man/opensnitch-audit-notify*.1
 
-.PHONY: release generated install uninstall stage deb rpm test-vm
+.PHONY: release generated install install-notify uninstall uninstall-notify stage deb rpm test-vm
 
+# One after the other: built together, the programs that root runs would get what the applet needs of their common libraries.
 release:
 	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked --bins --package opensnitch-audit-notify
 
 # Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped. Their
 # date is that of the version in CHANGELOG.md, or today where it is not released.
@@ -48,6 +55,7 @@ install: generated
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/interfaces dbus/org.opensnitch.Audit.xml
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/polkit-1/actions polkit/org.opensnitch.audit.policy
 	for page in $(GENERATED)/man/*.[1-8]; do \
+		case $$page in */opensnitch-audit-notify*) continue ;; esac; \
 		$(INSTALL) -D -m 644 -t $(DESTDIR)$(MANDIR)/man$${page##*.} $$page || exit; \
 	done
 	$(INSTALL) -D -m 644 packaging/completions/opensnitch-auditctl.bash $(DESTDIR)$(BASHDIR)/opensnitch-auditctl
@@ -55,6 +63,20 @@ install: generated
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(FISHDIR) packaging/completions/opensnitch-auditctl.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/opensnitch-audit.toml || \
 		$(INSTALL) -D -m 644 -t $(DESTDIR)$(SYSCONFDIR) packaging/opensnitch-audit.toml
+
+# The applet: by systemd where it manages the session, by the desktop elsewhere.
+install-notify: generated
+	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-audit-notify $(DESTDIR)$(BINDIR)/opensnitch-audit-notify
+	$(INSTALL) -d $(DESTDIR)$(USERUNITDIR)
+	sed 's|^ExecStart=/usr/bin/|ExecStart=$(BINDIR)/|' systemd/opensnitch-audit-notify.service \
+		>$(DESTDIR)$(USERUNITDIR)/opensnitch-audit-notify.service
+	chmod 644 $(DESTDIR)$(USERUNITDIR)/opensnitch-audit-notify.service
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(AUTOSTARTDIR) packaging/opensnitch-audit-notify.desktop
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 $(NOTIFY_PAGES)
+
+uninstall-notify:
+	rm -f $(DESTDIR)$(BINDIR)/opensnitch-audit-notify $(DESTDIR)$(USERUNITDIR)/opensnitch-audit-notify.service
+	rm -f $(DESTDIR)$(AUTOSTARTDIR)/opensnitch-audit-notify.desktop $(DESTDIR)$(MANDIR)/man1/opensnitch-audit-notify*.1
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/opensnitch-auditd $(DESTDIR)$(BINDIR)/opensnitch-auditctl
@@ -74,8 +96,9 @@ uninstall:
 
 # What the packages contain is what `make install` installs.
 stage:
-	rm -rf $(STAGE)
+	rm -rf $(STAGE) $(NOTIFY_STAGE)
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install DESTDIR=$(STAGE) PREFIX=/usr SYSCONFDIR=/etc
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install-notify DESTDIR=$(NOTIFY_STAGE) PREFIX=/usr SYSCONFDIR=/etc
 
 deb: stage
 	packaging/build deb

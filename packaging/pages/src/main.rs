@@ -10,9 +10,10 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 /// What a program's page says behind what the program says.
-const MORE: [(&str, &str); 2] = [
+const MORE: [(&str, &str); 3] = [
     ("opensnitch-auditd", include_str!("../../man/opensnitch-auditd.more")),
     ("opensnitch-auditctl", include_str!("../../man/opensnitch-auditctl.more")),
+    ("opensnitch-audit-notify", include_str!("../../man/opensnitch-audit-notify.more")),
 ];
 
 /// The pages that are written by hand, since no program knows what they say. `@DATE@` is in each.
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 fn write(folder: &Path, date: &str) -> io::Result<()> {
     page(folder, date, "8", opensnitch_audit::options::Service::command())?;
     page(folder, date, "1", opensnitch_audit::ctl::Options::command())?;
+    page(folder, date, "1", opensnitch_audit_notify::Options::command())?;
     for (name, text) in WRITTEN {
         fs::write(folder.join(name), tidied(&text.replace("@DATE@", date)))?;
     }

@@ -5,10 +5,12 @@ use std::io::{Read, Write};
 use std::net::Ipv6Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-use crate::support::{Applet, Daemon, Desktop, Notifications, Records, User, World, eventually};
+use crate::support::{Applet, Daemon, Desktop, Notifications, Records, User, World, available, eventually};
 
 mod screen;
 
@@ -268,4 +270,41 @@ fn a_destination_has_the_name_that_the_resolver_tells() {
             |shown: &crate::support::Shown| shown.body.contains(named) || shown.title.ends_with("to example.org");
         scene.server.shown().iter().any(is_named).then_some(())
     });
+}
+
+#[test]
+fn systemd_starts_its_unit_and_not_the_entry_for_other_desktops() {
+    let generator = "/usr/lib/systemd/user-generators/systemd-xdg-autostart-generator";
+    if !available(&[generator]) {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entry = fs::read_to_string(root.join("packaging/opensnitch-audit-notify.desktop")).unwrap();
+    let unit = fs::read_to_string(root.join("systemd/opensnitch-audit-notify.service")).unwrap();
+    assert!(entry.contains("\nExec=opensnitch-audit-notify\n"));
+    assert!(unit.contains("\nExecStart=/usr/bin/opensnitch-audit-notify\n"));
+    // What it makes units of, it makes one of this; so it is the mark that keeps it from that.
+    let without = entry.replace("X-systemd-skip=true\n", "").replace("X-GNOME-HiddenUnderSystemd=true\n", "");
+    for (entry, units) in [(entry, 0), (without, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let [configuration, early, normal, late] =
+            ["xdg", "early", "normal", "late"].map(|name| folder.path().join(name));
+        for folder in [&configuration.join("autostart"), &early, &normal, &late] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(configuration.join("autostart/opensnitch-audit-notify.desktop"), entry).unwrap();
+        let program = Applet::program();
+        let status = Command::new(generator)
+            .args([&normal, &early, &late])
+            .env("XDG_CONFIG_DIRS", &configuration)
+            .env("XDG_CONFIG_HOME", folder.path().join("nothing"))
+            .env("XDG_CURRENT_DESKTOP", "KDE")
+            // It looks for the program.
+            .env("PATH", program.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let made = fs::read_dir(&late).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
+        assert_eq!(made, units);
+    }
 }
