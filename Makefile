@@ -48,7 +48,7 @@ bench:
 	cargo bench --locked --bench growth
 
 bench-rules:
-	scripts/setup run
+	scripts/setup test
 	scripts/bench-rules
 
 lint:
