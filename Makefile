@@ -48,7 +48,7 @@ bench:
 	cargo bench --locked --bench growth
 
 bench-rules:
-	scripts/setup test
+	scripts/setup run
 	scripts/bench-rules
 
 lint:

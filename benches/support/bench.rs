@@ -49,10 +49,7 @@ impl Bench {
         let listener = UnixListener::bind(path("auditd")).unwrap();
         fs::write(
             path("config"),
-            format!(
-                "source = 'audisp'\nsocket = '{}'\nmanage_rules = false\nhistory = {EVENTS}\n{config}",
-                path("auditd")
-            ),
+            format!("socket = '{}'\nmanage_rules = false\nhistory = {EVENTS}\n{config}", path("auditd")),
         )
         .unwrap();
         let service = Command::new(env!("CARGO_BIN_EXE_opensnitch-auditd"))

@@ -53,8 +53,6 @@ pub struct Row {
 pub enum Source {
     /// Through auditd's socket.
     Audisp,
-    /// From the kernel's multicast.
-    Netlink,
     /// From auditd's log, written before the service began.
     Log,
 }
@@ -65,7 +63,6 @@ impl Source {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Audisp => "audisp",
-            Self::Netlink => "netlink",
             Self::Log => "log",
         }
     }

@@ -303,7 +303,6 @@ fn statistics_have_the_names_of_the_contract() {
         "Reconnects",
         "SerialGaps",
         "EventsUnsaved",
-        "MulticastOverruns",
         "Since",
         "LastLoss",
         "KernelLostSince",

@@ -26,7 +26,6 @@ mod history;
 mod journal;
 mod layers;
 mod lifecycle;
-mod multicast;
 mod past;
 mod peers;
 mod polkit;

@@ -133,12 +133,11 @@ impl Daemon {
     }
 }
 
-/// A file with this configuration. Unless it says otherwise no rules are managed, and the machine's own events stay away.
+/// A file with this configuration. Unless it says otherwise no rules are managed.
 fn config_file(bus: &PrivateBus, config: &str) -> PathBuf {
     let file = bus.folder().join("config.toml");
     let rules = if config.contains("manage_rules") { "" } else { "manage_rules = false\n" };
-    let source = if config.contains("source =") { "" } else { "\nsource = 'audisp'\n" };
-    fs::write(&file, format!("{rules}{config}{source}")).unwrap();
+    fs::write(&file, format!("{rules}{config}")).unwrap();
     file
 }
 

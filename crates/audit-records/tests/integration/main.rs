@@ -5,7 +5,6 @@
 mod auparse;
 mod cases;
 mod generated;
-mod messages;
 mod oracle;
 mod properties;
 mod streams;
