@@ -420,7 +420,6 @@ mod tests {
             ("/system.slice/containerd.service", None),
             ("/kubepods/besteffort/podx", None),
             ("/podx/ID64", None),
-            ("/process_api/ID64", None),
             ("/lxc.monitor.web", None),
             ("/lxc.monitor/101", None),
             ("/lxc.payload.", None),

@@ -2,6 +2,7 @@
 
 mod decode;
 mod diagnose;
+mod picture;
 
 mod screens;
 mod shells;

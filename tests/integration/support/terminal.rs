@@ -73,6 +73,11 @@ impl Terminal {
         text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
+    /// The same with its colours.
+    pub(crate) fn coloured(&self) -> String {
+        String::from_utf8(self.ask(&["capture-pane", "-p", "-e"]).stdout).unwrap()
+    }
+
     /// Waits until a piece of text stands there, and returns the screen.
     #[track_caller]
     pub(crate) fn wait_for(&self, piece: &str) -> String {
