@@ -4,9 +4,7 @@
 #   make uninstall                                                leaves an edited configuration in place
 #   make install-notify, uninstall-notify                         the same of the desktop applet
 #   make deb                                                      target/debian/opensnitch-audit_*.deb, opensnitch-audit-notify_*.deb
-#   make deb ARCH=arm64                                           the same for another machine (riscv64, too)
 #   make test-vm                                                  that package, in booted machines
-#   make test-vm-arm64                                            the one for arm64, in a booted machine
 
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
@@ -24,26 +22,25 @@ FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 CARGO ?= cargo
 INSTALL ?= install
 
-# scripts/cross says for which other machine cargo compiles.
-BUILT := target/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
+BUILT := target/release
 GENERATED := target/generated
 STAGE := target/stage
 NOTIFY_STAGE := target/stage-notify
 NOTIFY_PAGES := $(GENERATED)/man/opensnitch-audit-notify*.1
 
-.PHONY: release generated install install-notify uninstall uninstall-notify stage deb rpm test-vm test-vm-arm64
+.PHONY: release generated install install-notify uninstall uninstall-notify stage deb rpm test-vm
 
 # One after the other: built together, the programs that root runs would get what the applet needs of their common libraries.
 release:
 	$(CARGO) build --release --locked --bins
 	$(CARGO) build --release --locked --bins --package opensnitch-audit-notify
 
-# Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped and runs
-# here, whatever machine the others are for. Their date is that of the version in CHANGELOG.md, or today where it is not released.
+# Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped. Their
+# date is that of the version in CHANGELOG.md, or today where it is not released.
 generated: release
 	rm -rf $(GENERATED)
 	mkdir -p $(GENERATED)/man
-	env -u CARGO_BUILD_TARGET -u RUSTC $(CARGO) run --quiet --release --locked --package opensnitch-audit-pages -- $(GENERATED)/man "$$(packaging/date)"
+	$(CARGO) run --quiet --release --locked --package opensnitch-audit-pages -- $(GENERATED)/man "$$(packaging/date)"
 
 install: generated
 	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-auditd $(DESTDIR)$(SBINDIR)/opensnitch-auditd
@@ -103,13 +100,8 @@ stage:
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install DESTDIR=$(STAGE) PREFIX=/usr SYSCONFDIR=/etc
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install-notify DESTDIR=$(NOTIFY_STAGE) PREFIX=/usr SYSCONFDIR=/etc
 
-ifdef ARCH
-deb:
-	scripts/cross $(ARCH) $(MAKE) -f $(firstword $(MAKEFILE_LIST)) deb ARCH=
-else
 deb: stage
 	packaging/build deb
-endif
 
 rpm: stage
 	packaging/build rpm
@@ -117,6 +109,3 @@ rpm: stage
 test-vm:
 	scripts/setup test-vm
 	tests/vm/run
-
-test-vm-arm64:
-	ARCH=arm64 tests/vm/run debian13

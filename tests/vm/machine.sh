@@ -3,34 +3,8 @@
 # Sourced by run, which sets store, here and machine_limit.
 # shellcheck disable=SC2154
 
-# What differs between processors: ARCH, as Debian names it. The compilers are for the programs of the checks, 64-bit and
-# 32-bit.
-# shellcheck disable=SC2034 # most of it is for run
-case ${ARCH:=amd64} in
-  amd64)
-    setup=test-vm plan=plan deb_for=()
-    compiler=(gcc)
-    compiler32=(gcc -m32)
-    console=ttyS0
-    emulator=(qemu-system-x86_64 -machine q35 -cpu max)
-    ;;
-  arm64)
-    setup=test-vm-arm64 plan=plan.arm64 deb_for=(ARCH=arm64)
-    compiler=(aarch64-linux-gnu-gcc)
-    # One that divides without a library.
-    compiler32=(arm-linux-gnueabihf-gcc -marm -mcpu=cortex-a7)
-    console=ttyAMA0
-    # One that runs 32-bit programs, too.
-    emulator=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
-    ;;
-  *)
-    echo "no machine has the architecture $ARCH (amd64, arm64)" >&2
-    exit 1
-    ;;
-esac
-
 # What a small server has, what our package depends on, and what the checks ask questions with.
-packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-$ARCH,iproute2
+packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
 packages+=,dbus,dbus-broker,polkitd,auditd
 packages+=,jq,libglib2.0-bin,nftables
 # One of the carriers of docs/fleet.md.
@@ -63,8 +37,7 @@ make_base_image() {
   mkdir -p "$base"
   root=$base/root
   echo "$1: making its image" >&2
-  with_its_programs mmdebstrap --quiet --variant=minbase --format=directory --skip=output/dev --architectures="$ARCH" \
-    --include="$packages" "$suite" "$root"
+  mmdebstrap --quiet --variant=minbase --format=directory --skip=output/dev --include="$packages" "$suite" "$root"
 
   echo "$1" >"$root/etc/hostname"
   printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
@@ -91,24 +64,6 @@ make_base_image() {
   : >"$base/done"
 }
 
-# with_its_programs COMMAND…: while it runs, programs of the other architecture run here: the kernel is told of QEMU, by the
-# line that QEMU's package brings, unless it knows.
-with_its_programs() {
-  if [ "$ARCH" = "$(dpkg --print-architecture)" ]; then
-    "$@"
-    return
-  fi
-  # shellcheck disable=SC2016 # for the shell in the namespace
-  unshare --mount bash -euc '
-    known=/proc/sys/fs/binfmt_misc
-    [ -e "$known/register" ] || mount -t binfmt_misc binfmt_misc "$known"
-    if [ ! -e "$known/qemu-aarch64" ]; then
-      trap "echo -1 >$known/qemu-aarch64" EXIT
-      cat /usr/lib/binfmt.d/qemu-aarch64.conf >"$known/register"
-    fi
-    "$@"' bash "$@"
-}
-
 # job_disk FOLDER IMAGE: the folder as a file system with the label the machine looks for.
 job_disk() {
   rm -f "$2"
@@ -124,11 +79,11 @@ boot_machine() {
   base=$(base_image "$1")
   : >"$folder/results"
   : >"$folder/journal.log"
-  timeout --foreground --kill-after=10 "$machine_limit" "${emulator[@]}" \
-    -accel tcg,thread=multi -smp 2 -m 1024 -nodefaults -display none \
+  timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \
+    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none \
     -nic "user,model=virtio-net-pci,restrict=on,guestfwd=tcp:10.0.2.100:19532-tcp:127.0.0.1:$COLLECTOR_PORT" \
     -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
-    -append "root=/dev/vda rw console=$console quiet systemd.show_status=0 panic=-1" \
+    -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \
     -drive "file=$base/disk.img,if=virtio,format=raw,snapshot=on" \
     -drive "file=$folder/job.img,if=virtio,format=raw,snapshot=on" \
     -serial "file:$folder/console.log" \

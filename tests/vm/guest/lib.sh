@@ -16,17 +16,6 @@ CONFIG=/etc/opensnitch-audit.toml
 PLUGIN=/etc/audit/plugins.d/af_unix.conf
 DEBIAN=$(cut -d. -f1 /etc/debian_version)
 PATH=$VM/programs:$PATH:/usr/sbin:/sbin
-# How a 32-bit program connects, and the number of the call.
-case $(uname -m) in
-  x86_64)
-    WAYS32=(socketcall direct)
-    declare -A CONNECT32=([socketcall]=102 [direct]=362)
-    ;;
-  aarch64)
-    WAYS32=(direct)
-    declare -A CONNECT32=([direct]=283)
-    ;;
-esac
 LISTENERS=()
 export LC_ALL=C
 
