@@ -12,10 +12,11 @@
 #   make guard    instructions an event, beside the committed ones
 #   make miri     the record parser's tests under Miri; needs Rust's nightly toolchain
 #   make bench    speed, side by side with a peer; make bench-rules: what the kernel rules cost
+#   make results  both, written down in benches/RESULTS.md with its plots
 #
 # make install, uninstall, deb, rpm: packaging/install.mk
 
-.PHONY: run test fuzz guard miri bench bench-rules lint deny minimal soak oldest
+.PHONY: run test fuzz guard miri bench bench-rules results lint deny minimal soak oldest
 
 run:
 	scripts/setup run
@@ -50,6 +51,9 @@ bench:
 bench-rules:
 	scripts/setup run
 	scripts/bench-rules
+
+results:
+	scripts/results
 
 lint:
 	scripts/setup lint

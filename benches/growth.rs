@@ -57,7 +57,7 @@ fn over_processes(runtime: &Runtime) {
 
 fn over_rate(runtime: &Runtime) {
     let mut lines = ["99 of 100", "median"].map(|name| (name.to_owned(), Vec::new()));
-    println!("| events a second | to the signal, median | 99 of 100 |\n| --- | --- | --- |");
+    println!("\n| events a second | to the signal, median | 99 of 100 |\n| --- | --- | --- |");
     for per_second in [10, 100, 1_000, 5_000, 10_000, 20_000] {
         let mut bench = Bench::start("signals_per_second = 10000");
         let figures = runtime.block_on(latency(&mut bench, per_second));

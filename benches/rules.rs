@@ -2,9 +2,11 @@
 //! plain ones (`-S socket,connect`), and with ours. Run by `scripts/bench-rules`, which starts an auditd to drain the events.
 //!
 //! Every rule is narrowed to this very program (`-F exe=`), which ours are not in use: one field more to compare. The three
-//! are measured in turn, round by round, so that the ratios hold when the machine's speed drifts.
+//! are measured in turn, round by round, so that the ratios hold when the machine's speed drifts. Draws `benches/rules.svg`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
+
+mod support;
 
 use std::net::SocketAddrV4;
 use std::process::Command;
@@ -17,6 +19,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket,
     socketpair,
 };
+use support::plot::Bars;
 
 /// Few pairs at a time and a pause behind them: auditd carries some 13,000 events a second, and behind that every program
 /// waits for it.
@@ -49,10 +52,16 @@ fn main() {
         }
     }
     println!("{:20} {:>16} {:>16} {:>16}", "a pair, median of 15", "AF_UNIX", "inet", "a message");
+    let micros = |of_set: &[Vec<f64>; 3]| [0, 1, 2].map(|what| median(of_set[what].clone()) * 1e6);
     for ((name, _), of_set) in sets.iter().zip(&times) {
-        let [local, inet, message] = [0, 1, 2].map(|what| median(of_set[what].clone()) * 1e6);
+        let [local, inet, message] = micros(of_set);
         println!("{name:20} {local:>13.1} µs {inet:>13.1} µs {message:>13.2} µs");
     }
+    let medians = times.each_ref().map(micros);
+    let groups = [("a pair of AF_UNIX", 0), ("a pair of inet", 1), ("a message", 2)]
+        .map(|(name, what)| (name, medians.iter().map(|of_set| of_set[what]).collect()));
+    let bars = sets.each_ref().map(|(name, _)| *name);
+    Bars { title: "What rules cost every program", y: "µs", bars: &bars, groups: &groups }.write("rules.svg");
     for (at, (name, _)) in sets.iter().enumerate().skip(1) {
         let [local, inet, message] = [0, 1, 2].map(|what| {
             median(times[at][what].iter().zip(&times[0][what]).map(|(with, without)| with / without).collect())
