@@ -591,6 +591,11 @@ impl<'a> Reader<'a> {
         Ok(pending)
     }
 
+    fn of_history(&self, sequence: u64) -> Option<&Row> {
+        let at = self.rows.binary_search_by_key(&sequence, |row| row.sequence).ok()?;
+        self.rows.get(at)
+    }
+
     /// A process among the newest; `None` where nothing of it is left.
     fn group(
         &self,
@@ -602,17 +607,17 @@ impl<'a> Reader<'a> {
         let mut entries: Vec<Entry> = Vec::new();
         for WrittenEntry { row, count, seen } in group.entries {
             let row = match row {
-                // It went while all this was written.
-                WhichRow::OfHistory(sequence) => {
-                    let Ok(at) = self.rows.binary_search_by_key(&sequence, |row| row.sequence) else { continue };
-                    let Some(row) = self.rows.get(at) else { continue };
-                    row.clone()
-                }
+                WhichRow::OfHistory(sequence) => match self.of_history(sequence) {
+                    Some(row) => row.clone(),
+                    // It went while all this was written.
+                    None => continue,
+                },
                 WhichRow::Own(row) => {
-                    let row = self.row(*row)?;
+                    let own = self.row(*row)?;
                     // It is not of the history, and is not counted as one of its rows.
-                    self.store.write().shared.release(&row);
-                    row
+                    self.store.write().shared.release(&own);
+                    // It was, and went from there while all this was written.
+                    self.of_history(own.sequence).cloned().unwrap_or(own)
                 }
             };
             let is_new = entries.iter().all(|other| other.row.event_type != row.event_type);
