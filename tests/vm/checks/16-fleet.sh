@@ -3,7 +3,7 @@
 # when all machines have ended).
 limit 240
 
-STATE=/var/lib/systemd/journal-upload/state
+UPLOADED=/var/lib/systemd/journal-upload/state
 
 # The machine's one network card leads to the collector, and nowhere else.
 network() {
@@ -37,7 +37,7 @@ uploaded() {
 # What stands behind the last entry that the collector took is none of ours.
 nothing_is_left() {
   local cursor left
-  cursor=$(sed -n 's/^LAST_CURSOR=//p' "$STATE")
+  cursor=$(sed -n 's/^LAST_CURSOR=//p' "$UPLOADED")
   [ -n "$cursor" ] || fail "nothing was taken: $(systemctl status systemd-journal-upload.service)"
   left=$(journalctl --quiet --after-cursor="$cursor" OSA_DST=127.0.0.16 --output=cat)
   equal 'what is left' "$left" ''
@@ -45,6 +45,8 @@ nothing_is_left() {
 
 as_before() {
   systemctl stop systemd-journal-upload.service
+  systemctl clean --what=state systemd-journal-upload.service
+  rmdir /var/lib/private/systemd
   rm -r /etc/systemd/journal-upload.conf.d
   sed -i '/^journal = true$/d' "$CONFIG"
   systemctl reload "$UNIT"
