@@ -86,10 +86,10 @@ impl Bookmark {
         }
     }
 
-    /// All that was read is told of here.
-    pub(super) fn set(&self, place: &Place) {
+    /// All that was read is told of in `place`, which is made only where it is written down.
+    pub(super) fn set(&self, place: impl FnOnce() -> Place) {
         let Some(file) = &self.0 else { return };
-        let written = place.to_bytes().and_then(|bytes| file.write_all_at(&bytes, 0));
+        let written = place().to_bytes().and_then(|bytes| file.write_all_at(&bytes, 0));
         if let Err(error) = written {
             debug!(%error, "how far the stream was read could not be written down");
         }

@@ -240,12 +240,17 @@ impl Reader {
 
     /// Writes down where it is; with all that is under way, where it ends in order.
     fn mark(&self, ends: bool) {
-        let (framer, records) = match ends {
-            true => (self.audisp.place(), Records::Kept(self.assembler.state().into())),
-            false => (self.audisp.place().without_rest(), Records::Lost(self.assembler.highest_serial())),
-        };
-        let under_way = if ends { 0 } else { self.assembler.under_way() as u64 };
-        self.bookmark.set(&Place { sequence: self.sequence, under_way, framer, records });
+        let Self { audisp, assembler, sequence, .. } = self;
+        self.bookmark.set(|| {
+            let (under_way, framer, records) = match ends {
+                true => (0, audisp.place(), Records::Kept(assembler.state().into())),
+                false => {
+                    let records = Records::Lost(assembler.highest_serial());
+                    (assembler.under_way() as u64, audisp.place().without_rest(), records)
+                }
+            };
+            Place { sequence: *sequence, under_way, framer, records }
+        });
     }
 
     fn take_lines(&mut self) {
