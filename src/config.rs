@@ -10,6 +10,10 @@ use crate::rules::{Key, Scope};
 /// Where the configuration is read from unless told otherwise. The file may be absent.
 pub const DEFAULT_PATH: &str = "/etc/opensnitch-audit.toml";
 
+/// How a service ends whose configuration cannot be used, `EX_CONFIG` of sysexits.h: to start again would not help, and the
+/// unit says so (`RestartPreventExitStatus=`).
+pub const EXIT_UNUSABLE: u8 = 78;
+
 /// All settings. A key that is not one of these is an error that names line and key.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]

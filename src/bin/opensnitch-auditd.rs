@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use opensnitch_audit::config::EXIT_UNUSABLE;
 use opensnitch_audit::options::Service;
 use opensnitch_audit::{logging, service};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                service::Error::Config(_) => ExitCode::from(EXIT_CONFIG),
+                service::Error::Config(_) => ExitCode::from(EXIT_UNUSABLE),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -33,9 +34,6 @@ fn end_with_the_part_that_panics() {
 
 /// Threads that wait for name services, the kernel and `/proc`; who finds none free waits in line.
 const MAX_BLOCKING_THREADS: usize = 64;
-
-/// `EX_CONFIG` of sysexits.h: to start again would not help, and the unit says so (`RestartPreventExitStatus=`).
-const EXIT_CONFIG: u8 = 78;
 
 fn run(options: Service) -> Result<(), service::Error> {
     // Two threads for the bus, and some for what they must not wait for: name services, above all. The stream has its own.

@@ -2,14 +2,12 @@
 
 use zbus::{Connection, OwnedObjectPath, Proxy};
 
+use crate::config::EXIT_UNUSABLE;
 use crate::diagnose::{Finding, Severity};
 
 const UNIT: &str = "opensnitch-audit.service";
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
-
-/// How a service whose configuration cannot be used ends: `EX_CONFIG` of sysexits.h.
-const EXIT_CONFIG: i32 = 78;
 
 /// What systemd says of it; empty where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +73,7 @@ impl Unit {
                 format!("systemd cannot use {UNIT} as it is written"),
                 "systemd-analyze verify opensnitch-audit.service",
             ),
-            (_, "failed") if *status == EXIT_CONFIG && result == "exit-code" => found(
+            (_, "failed") if *status == i32::from(EXIT_UNUSABLE) && result == "exit-code" => found(
                 "service-failed",
                 format!("{UNIT} failed: its configuration cannot be used. This shows what it said"),
                 look,

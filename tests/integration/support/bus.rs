@@ -128,7 +128,7 @@ impl PrivateBus {
 }
 
 /// Starts a bus, and waits until it listens.
-fn daemon(namespace: &Namespace, config: &Path) -> Child {
+pub(crate) fn daemon(namespace: &Namespace, config: &Path) -> Child {
     let mut daemon = namespace
         .command("dbus-daemon")
         .arg(format!("--config-file={}", config.display()))

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use zbus::OwnedVariant;
 use zbus::object_server::SignalEmitter;
 
+use super::bus::daemon;
 use super::{Namespace, PrivateBus, User, eventually};
 
 /// A bus as each login session has one; root, who is this test, may be on it too.
@@ -44,7 +45,7 @@ impl Desktop {
         }
         fs::write(folder.join("bus.conf"), CONFIG.replace("DIR", folder.to_str().unwrap())).unwrap();
         let namespace = system.namespace().clone();
-        let bus = bus(&namespace, &folder);
+        let bus = daemon(&namespace, &folder.join("bus.conf"));
         Self { folder, namespace, bus }
     }
 
@@ -52,7 +53,7 @@ impl Desktop {
     pub(crate) fn restart_bus(&mut self) {
         self.kill();
         fs::remove_file(self.folder.join("session")).unwrap();
-        self.bus = bus(&self.namespace, &self.folder);
+        self.bus = daemon(&self.namespace, &self.folder.join("bus.conf"));
     }
 
     /// What `DBUS_SESSION_BUS_ADDRESS` is for its clients.
@@ -91,22 +92,6 @@ impl Drop for Desktop {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Starts a bus, and waits until it listens.
-fn bus(namespace: &Namespace, folder: &Path) -> Child {
-    let mut bus = namespace
-        .command("dbus-daemon")
-        .arg(format!("--config-file={}", folder.join("bus.conf").display()))
-        .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("unix:path="), "dbus-daemon did not start");
-    bus
 }
 
 /// What a server was told.
