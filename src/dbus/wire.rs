@@ -1,5 +1,5 @@
-//! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the client crate
-//! names the keys and their types.
+//! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the
+//! client crate names the keys and their types.
 
 use std::sync::Arc;
 

@@ -202,15 +202,14 @@ impl Model {
             protocol: event.protocol.as_deref().map_or_else(unknown, crate::ctl::escape::name),
         };
         self.all.add(count, time, second);
-        let made_room = |is_made: bool| u64::from(is_made);
-        self.forgotten += made_room(make_room(&mut self.programs, &key, MAX_PROGRAMS, |program| program.tally.last));
+        self.forgotten += u64::from(make_room(&mut self.programs, &key, MAX_PROGRAMS, |program| program.tally.last));
         let program = self.programs.entry(key).or_default();
         program.tally.add(count, time, second);
         if time >= program.tally.last {
             program.newest.clone_from(&to.destination);
         }
         let destinations = &mut program.destinations;
-        self.forgotten += made_room(make_room(destinations, &to, MAX_DESTINATIONS, |visits| visits.tally.last));
+        self.forgotten += u64::from(make_room(destinations, &to, MAX_DESTINATIONS, |visits| visits.tally.last));
         let visits = destinations.entry(to).or_default();
         visits.tally.add(count, time, second);
         if time >= visits.tally.last {
@@ -240,22 +239,20 @@ impl Model {
         let mut rows: Vec<Row> = self
             .programs
             .iter()
-            .map(|(key, program)| Row {
-                user: key.uid.map_or_else(|| "-".to_owned(), |uid| shown.user(uid)),
-                events: program.tally.events,
-                rate: program.tally.rate(self.now, self.span()),
-                destinations: program.destinations.len(),
-                newest: program.newest.clone(),
-                last: program.tally.last,
-                key: key.clone(),
-            })
-            .filter(|row| {
+            .filter_map(|(key, program)| {
+                let user = key.uid.map_or_else(|| "-".to_owned(), |uid| shown.user(uid));
                 let has = |part: &str| part.to_lowercase().contains(&text);
-                let has_gone = || {
-                    let program = self.programs.get(&row.key);
-                    program.is_some_and(|program| program.destinations.keys().any(|to| has(&to.destination)))
-                };
-                text.is_empty() || has(&row.key.program) || has(&row.user) || has_gone()
+                let has_gone = || program.destinations.keys().any(|to| has(&to.destination));
+                let is_wanted = text.is_empty() || has(&key.program) || has(&user) || has_gone();
+                is_wanted.then(|| Row {
+                    user,
+                    events: program.tally.events,
+                    rate: program.tally.rate(self.now, self.span()),
+                    destinations: program.destinations.len(),
+                    newest: program.newest.clone(),
+                    last: program.tally.last,
+                    key: key.clone(),
+                })
             })
             .collect();
         rows.sort_by(|left, right| {
