@@ -313,7 +313,9 @@ impl History {
 
     /// Drops the oldest row of its owner.
     fn forget(&mut self, slot: Slot, shared: &mut Shared) {
-        let Some(Node { row, .. }) = self.slab.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(place) = self.slab.get_mut(slot as usize) else { return };
+        // Not moved out: it has not been touched for long, and most of it is not needed.
+        let Some(Node { row, .. }) = place else { return };
         self.forgotten += 1;
         self.free.push(slot);
         self.order.remove(row.sequence);
@@ -328,7 +330,8 @@ impl History {
         self.shares.change(row.origin.owner, 0, size + row.origin.size(), |rows| {
             rows.pop_front();
         });
-        shared.release(&row);
+        shared.release(row);
+        *place = None;
     }
 }
 
