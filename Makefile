@@ -49,7 +49,7 @@ bench:
 	cargo bench --locked --bench growth
 
 bench-rules:
-	scripts/setup run
+	scripts/setup test
 	scripts/bench-rules
 
 results:

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use audit_records::{Assembler, Event};
-use opensnitch_audit::store::{Prefix, Query, Sight, Store};
+use opensnitch_audit::store::{Prefix, Query, Sight, Source, Store};
 use support::figures;
 use support::records::{NO_PROCESS, connect};
 
@@ -30,7 +30,7 @@ fn main() {
                 decode(event);
             }));
             with.push(assemble(&records, |event| {
-                black_box(store.insert(event, Duration::ZERO, 0));
+                black_box(store.insert(event, Source::Audisp, Duration::ZERO, 0));
             }));
         }
         let added = with.iter().zip(&without).map(|(with, without)| with.saturating_sub(*without)).collect();

@@ -18,6 +18,8 @@ pub const EXIT_UNUSABLE: u8 = 78;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where events come from.
+    pub source: Source,
     /// auditd's socket: a path, or `auto` for the known places.
     pub socket: Socket,
     /// The key of the kernel rules; only events under it are ours.
@@ -48,6 +50,33 @@ pub struct Config {
     pub coalesce: Duration,
 }
 
+/// Where events come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// auditd's socket where it works, else the kernel's multicast.
+    #[default]
+    Auto,
+    /// auditd's socket alone.
+    Audisp,
+    /// The kernel's multicast alone.
+    Netlink,
+}
+
+impl Source {
+    /// Whether auditd's socket is read.
+    #[must_use]
+    pub const fn reads_audisp(self) -> bool {
+        matches!(self, Self::Auto | Self::Audisp)
+    }
+
+    /// Whether the kernel's multicast is read.
+    #[must_use]
+    pub const fn reads_multicast(self) -> bool {
+        matches!(self, Self::Auto | Self::Netlink)
+    }
+}
+
 /// Where auditd's socket is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Socket {
@@ -69,6 +98,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            source: Source::Auto,
             socket: Socket::Auto,
             key: Key::default(),
             manage_rules: true,
@@ -175,10 +205,11 @@ mod tests {
     #[test]
     fn everything() {
         let config = load(
-            "socket = '/run/x'\nkey = 'k'\nmanage_rules = false\nexecve = true\nlocal = true\nsends = true\n\
+            "source = 'netlink'\nsocket = '/run/x'\nkey = 'k'\nmanage_rules = false\nexecve = true\nlocal = true\nsends = true\n\
              keep_raw = true\njournal = true\nmax_events = 10\nhistory = 30\nsignals_per_second = 20\ncoalesce_ms = 0\n",
         );
         let expected = Config {
+            source: Source::Netlink,
             socket: Socket::Path("/run/x".into()),
             key: "k".parse().unwrap(),
             manage_rules: false,
@@ -199,6 +230,7 @@ mod tests {
     fn an_error_names_file_line_and_key() {
         let table = [
             ("\nsokket = 'auto'", "line 2", "sokket"),
+            ("source = 'both'", "line 1", "source"),
             ("socket = 'relative'", "line 1", "socket"),
             ("key = ''", "line 1", "key"),
             ("key = 'two words'", "line 1", "key"),

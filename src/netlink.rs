@@ -1,4 +1,4 @@
-//! Requests to the kernel and their answers, over netlink (netlink(7), `net/netlink/af_netlink.c`).
+//! Requests to the kernel and their answers, and what it sends to a [`Group`], over netlink (netlink(7), `net/netlink/af_netlink.c`).
 //!
 //! A **message** is a header of 16 bytes and a payload. A **datagram** holds messages. A request has a **sequence
 //! number**, and every message that answers it has the same. A **dump** is an answer of many messages with an end of
@@ -9,6 +9,7 @@
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group;
 
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
@@ -18,8 +19,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, recvfrom, sendto,
+    socket_with, sockopt,
 };
+
+pub use group::{Group, Received};
 
 /// The kernel answers while it takes the request, or starts a thread that does: milliseconds. Five seconds are for a
 /// machine that swaps, and stay below the 25 seconds that a D-Bus client waits.
@@ -143,13 +147,7 @@ impl Socket {
     /// # Errors
     /// [`Error::Foreign`], [`Error::Io`].
     pub fn from_fd(fd: OwnedFd, family: Family) -> Result<Self, Error> {
-        let domain = sockopt::socket_domain(&fd).map_err(|_| Error::Foreign)?;
-        let protocol = sockopt::socket_protocol(&fd).map_err(|_| Error::Foreign)?;
-        if domain != AddressFamily::NETLINK || protocol != Some(family.protocol()) {
-            return Err(Error::Foreign);
-        }
-        // Whoever passes a descriptor on leaves it open for programs that are started later.
-        fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(Error::Io)?;
+        take_over(&fd, family)?;
         let mut socket = Self::new(fd);
         socket.drain()?;
         Ok(socket)
@@ -242,13 +240,8 @@ impl Socket {
     fn receive(&mut self, deadline: Instant) -> Result<usize, Error> {
         loop {
             match recvfrom(&self.fd, self.datagram.as_mut_slice(), RecvFlags::DONTWAIT) {
-                // Processes may write to each other over netlink; only the kernel's port is 0.
-                Ok((received, _, sender)) => {
-                    let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
-                    if sender.is_some_and(|sender| sender.pid() == KERNEL.pid()) {
-                        return Ok(received);
-                    }
-                }
+                Ok((received, _, sender)) if is_kernel(sender.clone()) => return Ok(received),
+                Ok(_) => {}
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait(deadline)?,
                 Err(errno) => return Err(Error::Io(errno)),
@@ -268,6 +261,23 @@ impl Socket {
             Err(errno) => Err(Error::Io(errno)),
         }
     }
+}
+
+/// Makes sure that a descriptor that was passed is a socket of that family.
+fn take_over(fd: &OwnedFd, family: Family) -> Result<(), Error> {
+    let domain = sockopt::socket_domain(fd).map_err(|_| Error::Foreign)?;
+    let protocol = sockopt::socket_protocol(fd).map_err(|_| Error::Foreign)?;
+    if domain != AddressFamily::NETLINK || protocol != Some(family.protocol()) {
+        return Err(Error::Foreign);
+    }
+    // Whoever passes a descriptor on leaves it open for programs that are started later.
+    fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(Error::Io)
+}
+
+/// Whether the kernel sent it. Processes may write to each other over netlink; only the kernel's port is 0.
+fn is_kernel(sender: Option<SocketAddrAny>) -> bool {
+    let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
+    sender.is_some_and(|sender| sender.pid() == KERNEL.pid())
 }
 
 #[derive(Debug, PartialEq, Eq)]

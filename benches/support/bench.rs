@@ -49,7 +49,10 @@ impl Bench {
         let listener = UnixListener::bind(path("auditd")).unwrap();
         fs::write(
             path("config"),
-            format!("socket = '{}'\nmanage_rules = false\nhistory = {EVENTS}\n{config}", path("auditd")),
+            format!(
+                "source = 'audisp'\nsocket = '{}'\nmanage_rules = false\nhistory = {EVENTS}\n{config}",
+                path("auditd")
+            ),
         )
         .unwrap();
         let service = Command::new(env!("CARGO_BIN_EXE_opensnitch-auditd"))

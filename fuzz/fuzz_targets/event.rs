@@ -11,7 +11,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use opensnitch_audit::dbus::fuzzing::event;
 use opensnitch_audit::process::{Ancestor, Cgroup, Process};
-use opensnitch_audit::store::{Answer, Store, Whose};
+use opensnitch_audit::store::{Answer, Source, Store, Whose};
 use opensnitch_audit_client::{Event, INTERFACE, PATH};
 use zbus::message::Message;
 
@@ -74,7 +74,7 @@ fuzz_target!(|input: Input<'_>| {
     let parents: Arc<[Ancestor]> = input.parents.iter().map(ancestor).collect();
     let mut assembler = Assembler::new("", true);
     let mut rows = Vec::new();
-    let mut keep = |event: audit_records::Event<'_>| rows.push(store.insert(&event, Duration::ZERO, input.seen_us));
+    let mut keep = |event: audit_records::Event<'_>| rows.push(store.insert(&event, Source::Audisp, Duration::ZERO, input.seen_us));
     for (kind, text) in &input.records {
         let header = format!("type={} msg=audit(1.000:1): ", TYPES[usize::from(*kind) % TYPES.len()]);
         assembler.push(&[header.as_bytes(), text].concat(), Duration::ZERO, &mut keep);

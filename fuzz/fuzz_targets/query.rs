@@ -10,7 +10,7 @@ use audit_records::Assembler;
 use libfuzzer_sys::fuzz_target;
 use opensnitch_audit::dbus::fuzzing::query;
 use opensnitch_audit::socket::Tuple;
-use opensnitch_audit::store::{MAX_LIMIT, Sight, Store};
+use opensnitch_audit::store::{MAX_LIMIT, Sight, Source, Store};
 use zbus::wire::serialized::{Context, Data};
 use zbus::wire::{BE, LE};
 
@@ -21,7 +21,7 @@ const MAX_REFUSAL: usize = 600;
 static STORE: LazyLock<Store> = LazyLock::new(|| {
     let store = Store::new(64, 64, b"machine");
     let mut assembler = Assembler::new("", false);
-    let mut keep = |event: audit_records::Event<'_>| drop(store.insert(&event, Duration::ZERO, 1));
+    let mut keep = |event: audit_records::Event<'_>| drop(store.insert(&event, Source::Audisp, Duration::ZERO, 1));
     for serial in 0..32 {
         let uid = serial % 2;
         for record in [

@@ -28,7 +28,7 @@ fn ask(store: &Store) -> (Vec<u64>, Vec<(u64, u64)>) {
 
 fuzz_target!(|items: &[u8]| {
     // What it begins with is no secret, and the checksum is right: what stands between is the fuzzer's.
-    let mut bytes = [b"opensnitch-audit store 1\n", items].concat();
+    let mut bytes = [b"opensnitch-audit store 2\n", items].concat();
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     let Ok(restored) = Store::restore(&bytes, ROWS, ENTRIES, b"machine", NOW) else { return };
     let asked = ask(&restored.store);

@@ -17,7 +17,7 @@ use super::screen::Screen;
 use super::table::Table;
 use crate::dbus::wire;
 use crate::source::LINE;
-use crate::store::Store;
+use crate::store::{Source, Store};
 
 /// Processes whose sockets are remembered, to tell the protocol of what they connect: as many as the service has by default.
 const PROCESSES: usize = 4096;
@@ -206,7 +206,7 @@ fn keeper<'a>(
     print: &'a mut impl FnMut(&Event) -> io::Result<()>,
 ) -> impl FnMut(audit_records::Event<'_>) + 'a {
     move |event| {
-        let row = store.insert(&event, Duration::ZERO, 0);
+        let row = store.insert(&event, Source::Audisp, Duration::ZERO, 0);
         if printed.is_ok() {
             *printed = print(&wire::of_records(&row));
         }

@@ -137,6 +137,7 @@ fn facts(config: &Config, caller: Caller, polkit: bool) -> Facts {
     let kernel = Keeper::new(set).report();
     let daemon = kernel.as_ref().map_or(0, |report| report.status.pid);
     let sockets = match &config.socket {
+        _ if !config.source.reads_audisp() => Vec::new(),
         Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
         Socket::Path(path) => vec![path.clone()],
     };
@@ -146,7 +147,13 @@ fn facts(config: &Config, caller: Caller, polkit: bool) -> Facts {
         false => sockets.iter().map(|path| (path.clone(), io::ErrorKind::NotFound)).collect(),
     };
     Facts {
-        link: Link { sockets, refused, ..Link::default() },
+        link: Link {
+            by_multicast: config.source.reads_multicast().then_some("the service begins with it"),
+            without_audisp: sockets.is_empty(),
+            sockets,
+            refused,
+            ..Link::default()
+        },
         kernel,
         lost_before: None,
         files: Files::read(Path::new("/"), daemon),
@@ -154,6 +161,7 @@ fn facts(config: &Config, caller: Caller, polkit: bool) -> Facts {
         manages_rules: config.manage_rules,
         watches_sends: config.sends,
         watches_local: config.local,
+        switched_on: false,
         // systemd gives it to the service.
         finds_sockets: true,
         listener: None,

@@ -82,8 +82,8 @@ fn from_service(message: &Message, wanted: &Wanted, table: &mut Table<'_, io::St
         && let Some(connected) = changed.args()?.changed_properties.get("Connected")
     {
         say(match bool::try_from(connected) {
-            Ok(true) => "events arrive from auditd again",
-            _ => "no events arrive from auditd: 'opensnitch-auditctl diagnose' says why",
+            Ok(true) => "events arrive again",
+            _ => "no events arrive: 'opensnitch-auditctl diagnose' says why",
         });
     }
     Ok(())

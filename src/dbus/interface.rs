@@ -17,6 +17,7 @@ use super::{Error, State, connection, delivery, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
 use crate::socket::{SockDiag, Tuple};
+use crate::source::Serving;
 use crate::store::{Answer, Sight, Statistics};
 
 /// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
@@ -372,6 +373,12 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
     let lines = statistics.lines_read.get();
     Facts {
         link: diagnose::Link {
+            by_multicast: match link.serving {
+                Serving::Multicast(why) => Some(why.text()),
+                _ => None,
+            },
+            no_multicast: link.no_multicast,
+            without_audisp: setup.sockets.is_empty(),
             sockets: setup.sockets,
             connected: link.connected.map(|(since, before)| (since, lines.saturating_sub(before))),
             refused: link.refused,
@@ -387,6 +394,7 @@ fn facts(state: &State, caller: diagnose::Caller, polkit: bool) -> Facts {
         manages_rules: setup.manages_rules,
         watches_sends: setup.sends,
         watches_local: setup.local,
+        switched_on: state.switch.setting().is_some(),
         finds_sockets: state.sockets.as_ref().is_some_and(SockDiag::sees_machine),
         listener: state.unread.listener(),
         caller,

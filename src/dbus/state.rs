@@ -13,7 +13,7 @@ use super::subscriptions::Subscriptions;
 use super::unread::Unread;
 use crate::process::Accounts;
 use crate::queue::Queue;
-use crate::rules::{Keeper, Status as KernelStatus};
+use crate::rules::{Keeper, Status as KernelStatus, Switch};
 use crate::socket::SockDiag;
 use crate::source::Status;
 use crate::store::{Row, Store};
@@ -37,7 +37,7 @@ pub struct Setup {
     pub sends: bool,
     /// Whether they ask for sockets of every family.
     pub local: bool,
-    /// Where auditd's socket is looked for.
+    /// Where auditd's socket is looked for; nowhere, where it is not wanted.
     pub sockets: Vec<PathBuf>,
 }
 
@@ -50,6 +50,8 @@ pub struct State {
     pub source: Arc<Status>,
     /// Our rules.
     pub keeper: Arc<Keeper>,
+    /// The kernel's audit, switched on and back.
+    pub switch: Switch,
     /// Names of users and groups.
     pub accounts: Arc<Accounts>,
     /// The kernel's sockets, where it can be asked for them.
@@ -91,6 +93,7 @@ impl State {
             store,
             source,
             keeper,
+            switch: Switch::default(),
             accounts,
             sockets,
             seen,

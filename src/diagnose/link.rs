@@ -16,9 +16,15 @@ const MANY_DISMISSALS: u32 = 3;
 /// Events from which on a share of them means something.
 const MANY_EVENTS: u64 = 100;
 
-/// The connection to auditd, as the service knows it.
+/// Where events come from, as the service knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
+    /// They come from the kernel's multicast, and why.
+    pub by_multicast: Option<&'static str>,
+    /// The multicast is wanted and cannot be had: why.
+    pub no_multicast: Option<String>,
+    /// auditd's socket is not looked at (`source = "netlink"`).
+    pub without_audisp: bool,
     /// Where it looks for auditd's socket, the first choice first.
     pub sockets: Vec<PathBuf>,
     /// How long there has been a connection, if there is one, and how many lines came through it.
@@ -133,4 +139,34 @@ pub(super) fn twice(facts: &Facts) -> Option<Finding> {
             format!("grep -l '^active = yes' {}/*.conf", facts.files.folder.display()),
         )
     })
+}
+
+/// What these `faults` of the way through auditd come to: where the multicast serves, they are why it does, and no harm.
+pub(super) fn multicast(link: &Link, faults: Vec<Finding>) -> Vec<Finding> {
+    let Some(why) = link.by_multicast else { return faults };
+    let (why, remedy) = match faults.into_iter().next() {
+        Some(fault) => (fault.message, fault.remedy),
+        None if link.without_audisp => (
+            why.to_owned(),
+            "sed -i '/^ *source *=/d' /etc/opensnitch-audit.toml; systemctl reload opensnitch-audit.service".to_owned(),
+        ),
+        None => (why.to_owned(), RESTART.to_owned()),
+    };
+    let message = format!("events come from the kernel's multicast, not through auditd: {why}");
+    vec![Finding::new("source-netlink", Severity::Info, message, remedy)]
+}
+
+/// The multicast cannot be had.
+pub(super) fn no_multicast(link: &Link) -> Option<Finding> {
+    let why = link.no_multicast.as_ref()?;
+    let (severity, consequence) = match link.without_audisp {
+        true => (Severity::Error, "no event arrives, since the configuration says source = \"netlink\""),
+        false => (Severity::Warning, "where auditd's socket fails, no event arrives"),
+    };
+    Some(Finding::new(
+        "multicast-missing",
+        severity,
+        format!("the service cannot listen to the kernel's audit itself: {why}. So {consequence}"),
+        "systemctl unmask opensnitch-audit-multicast.socket; systemctl restart opensnitch-audit.service",
+    ))
 }

@@ -50,6 +50,8 @@ pub struct Facts {
     pub watches_sends: bool,
     /// Whether our rules ask for sockets of every family (`local`).
     pub watches_local: bool,
+    /// Whether the service has switched the kernel's audit on.
+    pub switched_on: bool,
     /// Whether the service can ask the kernel for the machine's sockets.
     pub finds_sockets: bool,
     /// Who does not read the signals that it asked the bus for, so that none are sent.
@@ -144,18 +146,20 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         }
         Err(error) => findings.push(kernel::unavailable(error, &facts.files)),
     }
-    let auditd = auditd(facts);
-    let plugin = match &facts.link {
-        link if link.without_newlines => Some(facts.files.newline_finding(&link.sockets)),
-        link if link.is_fruitless() => facts.files.plugin_finding(&link.sockets),
-        _ => None,
-    };
-    if auditd.is_none() && plugin.is_none() {
-        let quiet_for_a_reason = findings.iter().any(|finding| finding.severity == Severity::Error);
-        findings.extend(link::socket(&facts.link, quiet_for_a_reason));
+    let quiet_for_a_reason = findings.iter().any(|finding| finding.severity == Severity::Error);
+    findings.extend(link::multicast(&facts.link, audisp(facts, quiet_for_a_reason)));
+    findings.extend(link::no_multicast(&facts.link));
+    // An auditd that came later has it on for itself.
+    if facts.switched_on && facts.kernel.as_ref().is_ok_and(|report| report.status.pid == 0) {
+        findings.push(Finding::new(
+            "audit-switched-on",
+            Severity::Info,
+            "the kernel's audit was off and no auditd runs: the service has switched it on, and switches it off when it \
+             is stopped. Until then the kernel prints some records to its log, 10 each 5 seconds at the most. Programs that \
+             ran before audit was on for the first time since boot are seen when they are started again",
+            "apt-get install --yes auditd || dnf install --assumeyes audit",
+        ));
     }
-    findings.extend(auditd);
-    findings.extend(plugin);
     findings.extend(link::twice(facts));
     if !facts.finds_sockets {
         findings.push(Finding::new(
@@ -182,18 +186,37 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// What is wrong on the way through auditd.
+fn audisp(facts: &Facts, quiet_for_a_reason: bool) -> Vec<Finding> {
+    let link = &facts.link;
+    if link.without_audisp {
+        return Vec::new();
+    }
+    let plugin = match link {
+        link if link.without_newlines => Some(facts.files.newline_finding(&link.sockets)),
+        link if link.is_fruitless() => facts.files.plugin_finding(&link.sockets),
+        _ => None,
+    };
+    let mut findings: Vec<Finding> = auditd(facts).into_iter().chain(plugin).collect();
+    if findings.is_empty() {
+        findings.extend(link::socket(link, quiet_for_a_reason));
+    }
+    findings
+}
+
 /// The daemon that the kernel sends its events to.
 fn auditd(facts: &Facts) -> Option<Finding> {
     let report = facts.kernel.as_ref().ok()?;
+    let consequence = match facts.link.by_multicast {
+        Some(_) => "",
+        None => ": the kernel has nobody to send events to",
+    };
     let (message, remedy) = match (report.status.pid, &facts.files.daemon) {
         (0, _) if !facts.files.installed => (
-            "auditd is not installed: the kernel has nobody to send events to".to_owned(),
+            format!("auditd is not installed{consequence}"),
             "apt-get install --yes auditd || dnf install --assumeyes audit".to_owned(),
         ),
-        (0, _) => (
-            "auditd does not run: the kernel has nobody to send events to".to_owned(),
-            "systemctl enable --now auditd.service".to_owned(),
-        ),
+        (0, _) => (format!("auditd does not run{consequence}"), "systemctl enable --now auditd.service".to_owned()),
         (pid, Some(name)) if name != "auditd" && facts.link.connected.is_none() => (
             format!("the kernel sends its events to {name} (pid {pid}) and not to auditd: only one program gets them"),
             format!("kill {pid} && systemctl enable --now auditd.service"),

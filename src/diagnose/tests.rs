@@ -54,6 +54,7 @@ fn well() -> Facts {
         lost: 5,
         backlog: 0,
         features: 0x7f,
+        backlog_wait_time: Some(15_000),
     };
     Facts {
         link: Link {
@@ -82,6 +83,7 @@ fn well() -> Facts {
         manages_rules: true,
         watches_sends: true,
         watches_local: true,
+        switched_on: false,
         finds_sockets: true,
         listener: None,
         caller: Caller { uid: 0, name: Some("root".to_owned()), is_member: false },
@@ -381,6 +383,45 @@ const CASES: &[Case] = &[
         },
         &["error plugin-wrong"],
         "'args = 0640 /var/run/audispd_events string', 'format = binary'",
+    ),
+    // The multicast serves: what is wrong with auditd is why, and no harm.
+    (
+        |f| {
+            f.link.by_multicast = Some("a reason");
+            f.link.connected = None;
+            report(f).status.pid = 0;
+        },
+        &["info source-netlink"],
+        "not through auditd: auditd does not run",
+    ),
+    (
+        |f| {
+            f.link.by_multicast = Some("a reason");
+            f.link.connected = None;
+            f.files.plugins = vec![plugin(&BUILTIN.replace("yes", "no"))];
+        },
+        &["info source-netlink"],
+        "af_unix plugin",
+    ),
+    (|f| f.link.by_multicast = Some("a reason"), &["info source-netlink"], "through auditd: a reason"),
+    (
+        |f| {
+            f.link = Link { by_multicast: Some("it is configured"), without_audisp: true, ..Link::default() };
+            report(f).status.pid = 0;
+            f.switched_on = true;
+        },
+        &["info source-netlink", "info audit-switched-on"],
+        "source *=",
+    ),
+    // An auditd has come since, and has audit on for itself.
+    (|f| f.switched_on = true, &[], ""),
+    (|f| f.link.no_multicast = Some("no CAP".to_owned()), &["warning multicast-missing"], "itself: no CAP"),
+    (
+        |f| {
+            f.link = Link { no_multicast: Some("no CAP".to_owned()), without_audisp: true, ..Link::default() };
+        },
+        &["error multicast-missing"],
+        "no event arrives",
     ),
     // Every record twice, whoever does it.
     (|f| f.link.late = 500, &["warning records-twice"], "500 records"),

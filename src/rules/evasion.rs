@@ -11,14 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use audit_records::{Address, Assembler, Event};
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt};
 
 use super::requests::{Change, Requests};
 use super::*;
+use crate::netlink::{Family, Group, Received};
 use crate::testing::{may, say};
 
 const TABLE: &str = include_str!("../../SECURITY.md");
@@ -54,13 +51,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `AUDIT_NLGRP_READLOG`: all records, for whoever may read them.
 const READLOG: u32 = 1;
 
+/// Bytes: what the machine does beside the test waits there, too.
+const BUFFER: usize = 16 << 20;
+
 /// The exit status of `evade` where a way does not exist here.
 const ABSENT: i32 = 3;
 
 /// The program, the rules that are narrowed to it, and what the kernel says of it.
 struct Kernel {
     requests: Requests,
-    records: OwnedFd,
+    records: Group,
     program: PathBuf,
     loaded: Vec<Vec<u8>>,
     /// The kernel's audit was off before.
@@ -90,10 +90,7 @@ impl Kernel {
             say("SKIPPED the table of evasions: the kernel's audit is not for this process");
             return None;
         };
-        let records =
-            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::AUDIT)).unwrap();
-        sockopt::set_socket_recv_buffer_size_force(&records, 16 << 20).unwrap();
-        bind(&records, &SocketAddrNetlink::new(0, READLOG)).unwrap();
+        let records = Group::join(Family::Audit, READLOG, BUFFER).unwrap();
         let was_off = crate::netlink::word(&status, 1) == Some(0);
         Some(Self { requests, records, program, loaded: Vec::new(), was_off, _folder: folder, _turn: turn })
     }
@@ -140,14 +137,18 @@ impl Kernel {
         let start = Instant::now();
         while !seen.get(&last).is_some_and(|seen| seen.iter().any(|one| one.starts_with("connect"))) {
             assert!(start.elapsed() < PATIENCE, "the kernel's records did not come; so far {seen:?}");
-            let line = self.record();
-            if line.is_empty() && self.is_off() {
-                return None;
-            }
-            assembler.push(&line, start.elapsed(), &mut |event| {
+            let mut note = |event: Event<'_>| {
                 let of_process = seen.entry(event.who().subject().pid.unwrap()).or_default();
                 of_process.push(words(&event));
-            });
+            };
+            if !self.wait() && self.is_off() {
+                return None;
+            }
+            match self.records.receive().unwrap() {
+                Received::Message(number, text) => assembler.push_message(number, text, start.elapsed(), &mut note),
+                Received::Nothing => {}
+                other => panic!("the kernel's records: {other:?}"),
+            }
         }
         Some(seen)
     }
@@ -156,17 +157,10 @@ impl Kernel {
         self.requests.status().is_ok_and(|status| crate::netlink::word(&status, 1) == Some(0))
     }
 
-    /// The next record, as auditd writes it; nothing where none comes for a while.
-    fn record(&self) -> Vec<u8> {
+    /// Whether a record came within a while.
+    fn wait(&self) -> bool {
         let mut ready = [PollFd::new(&self.records, PollFlags::IN)];
-        if poll(&mut ready, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) == Ok(0) {
-            return Vec::new();
-        }
-        let mut message = Vec::with_capacity(64 * 1024);
-        recv(&self.records, spare_capacity(&mut message), RecvFlags::empty()).unwrap();
-        let number = u16::from_ne_bytes([message[4], message[5]]);
-        let text = message[16..].split(|byte| *byte == 0).next().unwrap();
-        [format!("type={number} msg=").as_bytes(), text].concat()
+        poll(&mut ready, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) != Ok(0)
     }
 }
 

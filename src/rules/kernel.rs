@@ -14,9 +14,15 @@ use super::{
     error::Error,
     requests::{Change, Requests},
     set::{Machine, Rule, RuleSet},
+    switch::Setting,
     wire,
 };
 use crate::netlink::word;
+
+/// Which words of `struct audit_status` are to be set (`AUDIT_STATUS_*`).
+const ENABLED: u32 = 1;
+const BACKLOG_LIMIT: u32 = 0x10;
+const BACKLOG_WAIT_TIME: u32 = 0x20;
 
 /// What the kernel runs on, as `uname` says; `None` if it has no rule set.
 ///
@@ -50,6 +56,21 @@ impl Kernel {
     /// [`Error::Unavailable`], [`Error::TimedOut`], [`Error::Garbled`], [`Error::Io`].
     pub fn status(&mut self) -> Result<Status, Error> {
         Status::decode(&self.requests.status()?).ok_or(Error::Garbled)
+    }
+
+    /// Switches audit on or off (`AUDIT_SET`).
+    pub(super) fn set(&mut self, setting: Setting) -> Result<(), Error> {
+        let mask = ENABLED | BACKLOG_LIMIT | setting.backlog_wait_time.map_or(0, |_| BACKLOG_WAIT_TIME);
+        let mut words = [0; 10];
+        words[0] = mask;
+        words[1] = setting.enabled.into();
+        words[5] = setting.backlog_limit;
+        words[9] = setting.backlog_wait_time.unwrap_or(0);
+        let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        match self.requests.change(Change::Set, &bytes)? {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(Error::of_transport(errno)),
+        }
     }
 
     /// All rules of the kernel, whosesoever they are.
@@ -240,6 +261,8 @@ pub struct Status {
     pub backlog: u32,
     /// `AUDIT_FEATURE_BITMAP_*`: what this kernel has; there is no bit for `saddr_fam` nor for the `io_uring` list.
     pub features: u32,
+    /// How long a program may wait where too many messages do, in ticks of the kernel's clock; `None` of old kernels.
+    pub backlog_wait_time: Option<u32>,
 }
 
 impl Status {
@@ -260,6 +283,7 @@ impl Status {
             lost: word(6)?,
             backlog: word(7)?,
             features: word(8).unwrap_or(0),
+            backlog_wait_time: word(9),
         })
     }
 }
@@ -344,9 +368,13 @@ mod tests {
             lost: 5,
             backlog: 3,
             features: 0x7f,
+            backlog_wait_time: Some(15_000),
         };
         assert_eq!(Status::decode(&bytes(&words)), Some(expected));
-        assert_eq!(Status::decode(&bytes(&words[..8])), Some(Status { features: 0, ..expected }));
+        assert_eq!(
+            Status::decode(&bytes(&words[..8])),
+            Some(Status { features: 0, backlog_wait_time: None, ..expected })
+        );
         assert_eq!(Status::decode(&bytes(&words)[..31]), None);
         for (enabled, expected) in [(0, Enabled::Off), (1, Enabled::On), (2, Enabled::Locked)] {
             let status = Status::decode(&bytes(&[0, enabled, 0, 0, 0, 0, 0, 0])).unwrap();

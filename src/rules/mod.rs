@@ -23,9 +23,11 @@ mod kernel;
 mod live;
 mod requests;
 mod set;
+mod switch;
 mod wire;
 
 pub use error::Error;
 pub use keeper::{Keeper, Report};
 pub use kernel::{Enabled, Kernel, Listed, Loaded, State, Status, running_machine};
 pub use set::{Key, KeyError, Machine, Needs, Rule, RuleSet, Scope};
+pub use switch::{Setting, Switch};

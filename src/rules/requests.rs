@@ -11,9 +11,10 @@ use crate::netlink::{Answer, Ask, Family, Socket};
 const GET: u16 = 1000;
 const LIST_RULES: u16 = 1013;
 
-/// A change of the kernel's list: `AUDIT_ADD_RULE`, `AUDIT_DEL_RULE`.
+/// A change of the kernel's list or of its status: `AUDIT_SET`, `AUDIT_ADD_RULE`, `AUDIT_DEL_RULE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
+    Set = 1001,
     Add = 1011,
     Delete = 1012,
 }
@@ -57,11 +58,11 @@ impl Requests {
         Ok(rules)
     }
 
-    /// Adds or deletes a rule. The inner result is the kernel's answer; the outer error says that there was none, and
+    /// Adds or deletes a rule, or sets the status. The inner result is the kernel's answer; the outer error says that there was none, and
     /// then the change may have been made or not.
-    pub(super) fn change(&mut self, change: Change, rule: &[u8]) -> Result<Result<(), Errno>, Error> {
+    pub(super) fn change(&mut self, change: Change, payload: &[u8]) -> Result<Result<(), Errno>, Error> {
         let mut result = Ok(());
-        self.0.request(change as u16, Ask::Acknowledged, rule, |answer| match answer {
+        self.0.request(change as u16, Ask::Acknowledged, payload, |answer| match answer {
             Answer::Done => Ok(Break(())),
             Answer::Errno(errno) => {
                 result = Err(errno);

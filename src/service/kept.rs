@@ -1,7 +1,8 @@
 //! What systemd keeps for the next process: descriptors that it holds while the service is restarted
 //! (`FileDescriptorStoreMax=`, systemd.service(5)).
 //!
-//! - The **connection** to auditd. What comes while there is no process waits in it.
+//! - The **connection** to auditd. What comes while there is no process waits in it. The kernel's multicast is not among them: its
+//!   unit has it (`opensnitch-audit-multicast.socket`).
 //! - The **store** as a snapshot in a memory file that nobody can change any more. A new one takes its place every few
 //!   seconds while something changes, and when the service stops.
 //! - The **place** in the stream, in a memory file that the reader writes after each batch: how far the store is, and where in
@@ -23,6 +24,8 @@ use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
+use crate::rules::Setting;
+use crate::source::MULTICAST_PASSED_AS;
 use crate::store::{MAX_SNAPSHOT, Restored, Store, Unusable};
 
 /// The names of the descriptors at systemd. A new snapshot is there before the old one goes, so it has two.
@@ -30,15 +33,15 @@ const SNAPSHOTS: [&str; 2] = ["store-0", "store-1"];
 const PLACE: &str = "place";
 const CONNECTION: &str = "auditd";
 
-/// The longest place, in bytes: what the assembler has under way and a line, both written down.
-const MAX_PLACE: usize = 8 * 1024 * 1024;
+/// The longest place, in bytes: what both assemblers have under way and a line, all written down.
+const MAX_PLACE: usize = 16 * 1024 * 1024;
 
 /// The first byte of a place: the reader may have read what it does not tell of, or has not.
 const READING: u8 = 1;
 const AT_REST: u8 = 2;
 
 /// Another number whenever [`Place`] changes: what another version wrote is not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How far the reader is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,7 +52,14 @@ pub(super) struct Place {
     pub(super) under_way: u64,
     /// In the bytes of the connection.
     pub(super) framer: FramerState,
-    pub(super) records: Records,
+    /// Those of auditd's.
+    pub(super) audisp: Records,
+    /// Those of the multicast. Where it does not serve, nothing of them is under way.
+    pub(super) multicast: Records,
+    /// Whether the multicast serves.
+    pub(super) takes_multicast: bool,
+    /// What the kernel's audit was before the service switched it on.
+    pub(super) switched: Option<Setting>,
 }
 
 /// What became of the records that were read.
@@ -97,6 +107,14 @@ impl Bookmark {
 }
 
 impl Place {
+    /// What the multicast brought while auditd served is gone, up to this serial: auditd brings it.
+    pub(super) fn drained(&self) -> Option<u32> {
+        match self.multicast {
+            Records::Lost(serial) if !self.takes_multicast => serial,
+            _ => None,
+        }
+    }
+
     /// At rest.
     fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = postcard::to_extend(self, vec![0; HEAD]).map_err(io::Error::other)?;
@@ -136,6 +154,8 @@ pub(super) struct Left {
     pub(super) store: Option<Restored>,
     pub(super) place: Option<Place>,
     pub(super) connection: Option<OwnedFd>,
+    /// Not the last process's own: that of a unit which stays while the service restarts, with what waits in it.
+    pub(super) multicast: Option<OwnedFd>,
     /// The one that the last process had: what stands in it is true until something is read.
     pub(super) bookmark: Bookmark,
     /// The name under which the next snapshot is kept.
@@ -145,7 +165,8 @@ pub(super) struct Left {
 impl Left {
     /// Of what systemd passed. `restore` makes a store of a snapshot. What cannot be used is thrown away.
     pub(super) fn take(passed: &mut Passed, restore: impl Fn(&[u8]) -> Result<Restored, Unusable>) -> Self {
-        let mut left = Self { connection: passed.take(CONNECTION), ..Self::default() };
+        let (connection, multicast) = (passed.take(CONNECTION), passed.take(MULTICAST_PASSED_AS));
+        let mut left = Self { connection, multicast, ..Self::default() };
         for (at, name) in SNAPSHOTS.into_iter().enumerate() {
             let Some(memory) = passed.take(name) else { continue };
             let restored = read_sealed(memory).map_err(|error| error.to_string());

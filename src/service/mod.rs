@@ -11,8 +11,10 @@
 
 mod journal;
 mod kept;
+mod multicast;
 mod past;
 mod pipeline;
+mod reader;
 mod systemd;
 mod tasks;
 
@@ -36,22 +38,27 @@ use zbus::message::Message;
 use zbus::object_server::SignalEmitter;
 
 use self::journal::Journal;
-use self::kept::{Bookmark, Left, Passed, Snapshots};
+use self::kept::{Bookmark, Left, Passed, Place, Snapshots};
 use self::pipeline::{Pipeline, Sink};
+use self::reader::Remains;
 use crate::config::{self, Config, Socket};
 use crate::dbus::{self, Limits, Setup, State};
 use crate::process::{Accounts, Visitor};
 use crate::queue::Queue;
 use crate::rules::{Keeper, Key, RuleSet, Scope, running_machine};
 use crate::socket::{PASSED_AS, SockDiag};
-use crate::source::{KNOWN_SOCKETS, Status};
+use crate::source::{HandedOn, KNOWN_SOCKETS, MAX_HANDED_ON, Reserve, Status};
 use crate::store::{Restored, Row, Store};
 
 /// How long the whole history may take to be kept for the next start.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the bus may take to let us go, and the kernel to take our rules back.
+/// How long the bus may take to let us go.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long the kernel may take to take our rules back, and to switch audit off. That is done in a moment, but on a machine that is
+/// busy; and rules that stay cost every program something.
+const KERNEL_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the service ended though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -168,10 +175,11 @@ impl Service {
             heartbeat: Arc::default(),
         };
         let snapshots = Arc::new(Mutex::new(left.keeper()));
-        let past = match pending {
+        let mut handed_on = HandedOn::default();
+        handed_on.extend(match pending {
             Some(pending) => {
                 sink.hand_on_pending(pending);
-                Vec::new()
+                state.store.last_ids(MAX_HANDED_ON)
             }
             None => {
                 let (store, key, keep_raw) = (state.store.clone(), config.key.clone(), config.keep_raw);
@@ -180,10 +188,15 @@ impl Service {
                 // meanwhile.
                 spawn_blocking(recall).await.unwrap_or_default()
             }
-        };
+        });
         let bookmark = left.bookmark.clone();
-        let pipeline = Pipeline::start(&config, sink.clone(), past, bookmark.clone(), left.place, left.connection)
-            .map_err(Error::System)?;
+        let passed = multicast::of_systemd(left.multicast);
+        let multicast = multicast::wanted(&config, passed, &state).await;
+        let reserve = Reserve::without(left.place.as_ref().and_then(Place::drained));
+        state.switch.goes_on(left.place.as_ref().and_then(|place| place.switched));
+        let from = Remains { multicast, handed_on, reserve, place: left.place };
+        let pipeline =
+            Pipeline::start(&config, sink.clone(), bookmark.clone(), from, left.connection).map_err(Error::System)?;
         let emitter = SignalEmitter::new(connection, PATH)?.into_owned();
         let signals = Arc::new(AtomicU64::new(0));
         let parts = {
@@ -208,6 +221,7 @@ impl Service {
         ];
         let service = Self { path, config, state, sink, pipeline: Some(pipeline), bookmark, snapshots, tasks };
         service.load_rules().await;
+        service.switch_on().await;
         Ok(service)
     }
 
@@ -228,6 +242,22 @@ impl Service {
         self.state.rules_changed.notify(usize::MAX);
     }
 
+    /// Where nobody else does it: an auditd switches the kernel's audit on when it starts.
+    async fn switch_on(&self) {
+        if !self.config.source.reads_multicast() {
+            return;
+        }
+        let state = self.state.clone();
+        match spawn_blocking(move || state.switch.on()).await {
+            Ok(Ok(true)) => info!(
+                "the kernel's audit was off and is switched on, as long as this service runs. Programs that started before \
+                 audit was on for the first time since boot are seen when they are started again"
+            ),
+            Ok(Err(error)) => warn!("the kernel's audit could not be switched on: {error}"),
+            Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+
     /// Takes a new configuration; a bad one changes nothing.
     async fn reload(&mut self) {
         let config = match Config::load(self.path.as_deref()) {
@@ -242,12 +272,14 @@ impl Service {
         self.state.store.set_limits(config.history, config.max_events);
         self.state.set_setup(setup(config));
         self.sink.journal.switch(config.journal);
-        let reads = |config: &Config| (config.socket.clone(), config.key.clone(), config.keep_raw);
+        let reads = |config: &Config| (config.source, config.socket.clone(), config.key.clone(), config.keep_raw);
         if reads(&old) != reads(config) {
+            let mut from = Remains::default();
             if let Some(pipeline) = self.pipeline.take() {
-                spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
+                from = spawn_blocking(move || pipeline.stop()).await.unwrap_or_default();
             }
-            match Pipeline::start(config, self.sink.clone(), Vec::new(), self.bookmark.clone(), None, None) {
+            from.multicast = multicast::wanted(config, from.multicast, &self.state).await;
+            match Pipeline::start(config, self.sink.clone(), self.bookmark.clone(), from, None) {
                 Ok(pipeline) => self.pipeline = Some(pipeline),
                 Err(error) => error!(%error, "the reader could not be started again: restart the service"),
             }
@@ -260,6 +292,7 @@ impl Service {
                 self.load_rules().await;
             }
         }
+        self.switch_on().await;
         self.state.rules_changed.notify(usize::MAX);
         info!("the configuration was read again");
     }
@@ -269,14 +302,24 @@ impl Service {
         Config::load(self.path.as_deref()).is_ok_and(|next| rules_of(&next) == rules_of(&self.config))
     }
 
-    /// `restarts`: somebody will be started in our place at once. Then our rules stay, so that nothing goes unseen meanwhile.
+    /// `restarts`: somebody will be started in our place at once. Then our rules stay, and audit is on, so that nothing goes unseen
+    /// meanwhile.
     async fn stop(self, restarts: bool) {
         if self.config.manage_rules && !(restarts && self.keeps_rules()) {
             let state = self.state.clone();
-            match timeout(FAREWELL, spawn_blocking(move || state.keeper.delete())).await {
+            match timeout(KERNEL_FAREWELL, spawn_blocking(move || state.keeper.delete())).await {
                 Ok(Ok(Ok(deleted))) => info!(deleted, "our audit rules were removed"),
                 Ok(Ok(Err(error))) => warn!("our audit rules could not be removed: {error}"),
                 Ok(Err(_)) | Err(_) => warn!("our audit rules could not be removed in time"),
+            }
+        }
+        if !restarts {
+            let state = self.state.clone();
+            match timeout(KERNEL_FAREWELL, spawn_blocking(move || state.switch.back())).await {
+                Ok(Ok(Ok(true))) => info!("the kernel's audit is switched off again"),
+                Ok(Ok(Ok(false))) => {}
+                Ok(Ok(Err(error))) => warn!("the kernel's audit could not be switched off again: {error}"),
+                Ok(Err(_)) | Err(_) => warn!("the kernel's audit could not be switched off again in time"),
             }
         }
         for task in &self.tasks {
@@ -311,9 +354,10 @@ fn setup(config: &Config) -> Setup {
     }
 }
 
-/// Where auditd's socket is looked for.
+/// Where auditd's socket is looked for; nowhere, where it is not wanted.
 fn sockets(config: &Config) -> Vec<PathBuf> {
     match &config.socket {
+        _ if !config.source.reads_audisp() => Vec::new(),
         Socket::Auto => KNOWN_SOCKETS.map(PathBuf::from).to_vec(),
         Socket::Path(path) => vec![path.clone()],
     }
@@ -371,7 +415,11 @@ fn sock_diag(passed: &mut Passed) -> Option<SockDiag> {
 
 /// What the service is doing, in one line.
 fn status(told: dbus::Told) -> String {
-    let connection = if told.source.is_empty() { "waiting for auditd" } else { "reading auditd's events" };
+    let connection = match told.source {
+        "" => "no source of events: 'opensnitch-auditctl diagnose' says why",
+        "netlink" => "reading the kernel's multicast",
+        _ => "reading auditd's events",
+    };
     let rules = if told.rules_loaded { "our audit rules are loaded" } else { "our audit rules are not loaded" };
     format!("{connection}; {rules}")
 }

@@ -12,8 +12,8 @@ use crate::store::{Past, Store};
 /// How far back the history begins.
 const SPAN_MS: u64 = 60 * 60 * 1000;
 
-/// Takes the last hour of auditd's log into the store, under this key. Returns the ids of the last events, in order, which
-/// may arrive once more. Reads files: tens of milliseconds, half a second at the most.
+/// Takes the last hour of auditd's log into the store, under this key. Returns the ids of the last events, which may
+/// arrive once more. Reads files: tens of milliseconds, half a second at the most.
 pub(super) fn recall(store: &Store, key: &str, keep_raw: bool, now_us: u64) -> Vec<EventId> {
     let since_ms = (now_us / 1000).saturating_sub(SPAN_MS);
     let (log, error) = Log::find(Path::new(LOG_PATH), since_ms, MAX_LOG_BYTES);

@@ -234,7 +234,7 @@ impl Query<'_> {
 }
 
 /// Whether the calling thread's network namespace is that of the first process.
-fn is_machines_own() -> bool {
+pub fn is_machines_own() -> bool {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
     match (namespace("thread-self"), namespace("1")) {
         (Some(ours), Some(first)) => ours == first,

@@ -20,7 +20,7 @@ mod process;
 mod tuple;
 mod wire;
 
-pub use diag::{PASSED_AS, SockDiag};
+pub use diag::{PASSED_AS, SockDiag, is_machines_own};
 pub use holders::{Candidate, Holder, Holders, SEARCH_TIME, holders};
 pub use tuple::{Protocol, Tuple, TupleError};
 

@@ -7,11 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use audit_records::{Framer, FramerState, FramingCounts};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername, socket_with, sockopt};
 
@@ -22,40 +20,23 @@ pub const KNOWN_SOCKETS: [&str; 3] = ["/run/audit/audispd_events", "/run/audispd
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Ends the wait of an [`Audisp`] from another thread.
-#[derive(Clone, Debug)]
-pub struct Stop(Arc<OwnedFd>);
-
-impl Stop {
-    /// Ends this wait and every later one.
-    pub fn stop(&self) {
-        // An eventfd that can take no more is one that was told already.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
-}
-
-/// What a wait ended with.
+/// What became of the connection.
 #[derive(Debug)]
 pub enum Happening {
     /// There is a connection now, through this socket.
     Connected(PathBuf),
     /// Bytes arrived: take every line.
     Data,
-    /// Nothing arrived in time.
-    Silent,
     /// The connection is gone and will be tried again. There may be a last line.
     Disconnected(io::Result<()>),
     /// There is no connection, for these reasons. Told once for the same reasons.
     Unreachable(Vec<(PathBuf, io::Error)>),
-    /// [`Stop::stop`] was called.
-    Stopped,
 }
 
 /// A client of auditd's socket. It never gives up.
 #[derive(Debug)]
 pub struct Audisp {
     sockets: Vec<PathBuf>,
-    stop: Arc<OwnedFd>,
     state: State,
     framer: Framer,
     /// The connection has ended, and its last line is not taken yet.
@@ -76,22 +57,17 @@ enum State {
 
 impl Audisp {
     /// A client of the first of these `sockets` that can be reached.
-    ///
-    /// # Errors
-    /// Where the kernel gives no eventfd.
-    pub fn new(sockets: Vec<PathBuf>) -> io::Result<(Self, Stop)> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let audisp = Self {
+    #[must_use]
+    pub fn new(sockets: Vec<PathBuf>) -> Self {
+        Self {
             sockets,
-            stop: stop.clone(),
             state: State::Waiting(Instant::now(), None),
             framer: Framer::default(),
             has_ended: false,
             fruitful: false,
             told: Vec::new(),
             backoff: MIN_BACKOFF,
-        };
-        Ok((audisp, Stop(stop)))
+        }
     }
 
     /// Goes on with a connection that another process had, from that place of its bytes. Returns its socket.
@@ -140,58 +116,49 @@ impl Audisp {
         self.framer.is_newline_less()
     }
 
-    /// The next line of what the last [`wait`](Self::wait) brought.
+    /// The next line of what the last [`Sources::wait`](super::Sources::wait) brought.
     pub fn line(&mut self) -> Option<&[u8]> {
         if self.has_ended { self.framer.last_line() } else { self.framer.line() }
     }
 
-    /// Waits until something happens, or for `limit` at the most. Every line must have been taken before. Calls `reads`
-    /// before anything is read.
-    ///
-    /// # Errors
-    /// Where the kernel cannot wait: it is out of memory.
-    pub fn wait(&mut self, limit: Option<Duration>, reads: impl Fn()) -> io::Result<Happening> {
+    /// What to wait for until [`go_on`](Self::go_on) has something to do, and until when.
+    pub(super) fn waits_for(&self) -> (Option<BorrowedFd<'_>>, Option<Instant>) {
+        match &self.state {
+            State::Connected(stream) => (Some(stream.as_fd()), None),
+            State::Waiting(next, watch) => (watch.as_ref().map(AsFd::as_fd), Some(*next)),
+        }
+    }
+
+    /// Does what can be done without waiting; `is_ready` says that what it waits for can be read. Every line must have been
+    /// taken before. Calls `reads` before anything is read.
+    pub(super) fn go_on(&mut self, is_ready: bool, reads: impl Fn()) -> Option<Happening> {
         self.has_ended = false;
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        loop {
-            let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let happening = match &self.state {
-                State::Connected(_) => self.wait_for_bytes(remaining, &reads)?,
-                State::Waiting(next, _) if *next <= Instant::now() => self.try_all(),
-                State::Waiting(next, _) => {
-                    let next = next.saturating_duration_since(Instant::now());
-                    self.wait_for_socket(remaining.map_or(next, |remaining| remaining.min(next)))?
+        match &mut self.state {
+            State::Connected(_) if is_ready => self.read(reads),
+            State::Connected(_) => None,
+            State::Waiting(next, watch) => {
+                if is_ready && watch.as_ref().is_some_and(|watch| concerns(watch, &self.sockets)) {
+                    *next = Instant::now();
+                    self.backoff = MIN_BACKOFF;
                 }
-            };
-            if let Some(happening) = happening {
-                return Ok(happening);
-            }
-            if remaining.is_some_and(|remaining| remaining.is_zero()) {
-                return Ok(Happening::Silent);
+                if *next <= Instant::now() { self.try_all() } else { None }
             }
         }
     }
 
-    fn wait_for_bytes(&mut self, limit: Option<Duration>, reads: impl Fn()) -> io::Result<Option<Happening>> {
-        let State::Connected(stream) = &mut self.state else { return Ok(None) };
-        let Some([stopped, readable]) = poll_two(&self.stop, stream.as_fd(), limit)? else { return Ok(None) };
-        if stopped {
-            return Ok(Some(Happening::Stopped));
-        }
-        if !readable {
-            return Ok(None);
-        }
+    fn read(&mut self, reads: impl Fn()) -> Option<Happening> {
+        let State::Connected(stream) = &mut self.state else { return None };
         reads();
         match stream.read(self.framer.space()) {
-            Ok(0) => Ok(Some(self.disconnect(Ok(())))),
+            Ok(0) => Some(self.disconnect(Ok(()))),
             Ok(bytes) => {
                 self.framer.filled(bytes);
                 self.fruitful = true;
                 self.backoff = MIN_BACKOFF;
-                Ok(Some(Happening::Data))
+                Some(Happening::Data)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => Ok(None),
-            Err(error) => Ok(Some(self.disconnect(Err(error)))),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => None,
+            Err(error) => Some(self.disconnect(Err(error))),
         }
     }
 
@@ -238,32 +205,6 @@ impl Audisp {
         }
         self.told = reasons;
         Some(Happening::Unreachable(refused))
-    }
-
-    fn wait_for_socket(&mut self, limit: Duration) -> io::Result<Option<Happening>> {
-        let State::Waiting(next, watch) = &mut self.state else { return Ok(None) };
-        let other = watch.as_ref().map_or(self.stop.as_fd(), AsFd::as_fd);
-        let Some([stopped, changed]) = poll_two(&self.stop, other, Some(limit))? else { return Ok(None) };
-        if stopped {
-            return Ok(Some(Happening::Stopped));
-        }
-        if changed && watch.as_ref().is_some_and(|watch| concerns(watch, &self.sockets)) {
-            *next = Instant::now();
-            self.backoff = MIN_BACKOFF;
-        }
-        Ok(None)
-    }
-}
-
-/// Which of the two can be read; `None` where neither can in time.
-fn poll_two(stop: &OwnedFd, other: impl AsFd, limit: Option<Duration>) -> io::Result<Option<[bool; 2]>> {
-    let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(&other, PollFlags::IN)];
-    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    match poll(&mut fds, limit.as_ref()) {
-        Ok(0) => Ok(None),
-        Ok(_) => Ok(Some(fds.map(|fd| !fd.revents().is_empty()))),
-        Err(rustix::io::Errno::INTR) => Ok(Some([false, false])),
-        Err(error) => Err(error.into()),
     }
 }
 

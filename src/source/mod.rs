@@ -1,12 +1,27 @@
-//! Where bytes come from.
+//! Where records come from.
 //!
-//! A source connects, drains, and connects again; what it brings is cut into lines by [`audit_records::Framer`]. Its
-//! [`Status`] is what others may know of it. What happened before the service began is in auditd's [`Log`].
+//! - [`Audisp`] connects to auditd's socket, drains it, and connects again; what it brings is cut into lines by
+//!   [`audit_records::Framer`].
+//! - [`Multicast`] listens to the kernel itself: a message is a record.
+//! - [`Sources`] waits for both. [`Choice`] decides which one serves, a [`Reserve`] keeps what the other one brought, and
+//!   [`HandedOn`] drops what both bring.
+//!
+//! [`Status`] is what others may know of all this. What happened before the service began is in auditd's [`Log`].
 
 mod audisp;
+mod choice;
+mod handed;
 mod log;
+mod multicast;
+mod reserve;
+mod sources;
 mod status;
 
-pub use audisp::{Audisp, Happening, KNOWN_SOCKETS, Stop};
+pub use audisp::{Audisp, Happening, KNOWN_SOCKETS};
+pub use choice::{Choice, Seen, Serving, Why};
+pub use handed::{HandedOn, MAX_HANDED_ON};
 pub use log::{LINE, LOG_PATH, Log, LogError, MAX_LOG_BYTES};
+pub use multicast::{MULTICAST_PASSED_AS, Message, Multicast};
+pub use reserve::{MAX_RESERVE, MAX_RESERVE_BYTES, Reserve};
+pub use sources::{Sources, Stop, Woken};
 pub use status::{Link, Status};

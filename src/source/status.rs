@@ -7,16 +7,21 @@ use std::time::{Duration, Instant};
 
 use event_listener::Event as Notifier;
 
-/// The connection to auditd, and what became of attempts at one. Written by the reader, read by everybody else.
+use super::Serving;
+
+/// Who serves, the connection to auditd, and what became of attempts at one. Written by the reader, read by everybody else.
 #[derive(Debug, Default)]
 pub struct Status {
     inner: Mutex<Inner>,
-    /// Notified when a connection comes or goes.
+    /// Notified when another source serves, or none.
     pub changed: Notifier,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    serving: Serving,
+    /// Why the multicast cannot be had, though it is wanted.
+    no_multicast: Option<String>,
     /// Since when, and how many lines had been read before.
     connected: Option<(Instant, u64)>,
     connections: u64,
@@ -25,9 +30,13 @@ struct Inner {
     newline_less: bool,
 }
 
-/// The connection at one moment.
+/// The sources at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
+    /// Who serves.
+    pub serving: Serving,
+    /// Why the multicast cannot be had, though it is wanted.
+    pub no_multicast: Option<String>,
     /// How long there has been one, and how many lines had been read before.
     pub connected: Option<(Duration, u64)>,
     /// Why each socket could not be reached when last tried.
@@ -39,17 +48,32 @@ pub struct Link {
 }
 
 impl Status {
-    /// Where events come from: `audisp`, or nothing while there is no connection.
+    /// Where events come from: `audisp`, `netlink`, or nothing while nothing can be read.
     #[must_use]
     pub fn source(&self) -> &'static str {
-        if self.lock().connected.is_some() { "audisp" } else { "" }
+        self.lock().serving.name()
     }
 
-    /// The connection as it is now.
+    /// Who serves from now on.
+    pub fn set_serving(&self, serving: Serving) {
+        let before = std::mem::replace(&mut self.lock().serving, serving);
+        if before.name() != serving.name() {
+            self.changed.notify(usize::MAX);
+        }
+    }
+
+    /// Why the multicast cannot be had, if it is wanted and cannot.
+    pub fn set_no_multicast(&self, why: Option<String>) {
+        self.lock().no_multicast = why;
+    }
+
+    /// The sources as they are now.
     #[must_use]
     pub fn link(&self) -> Link {
         let inner = self.lock();
         Link {
+            serving: inner.serving,
+            no_multicast: inner.no_multicast.clone(),
             connected: inner.connected.map(|(since, before)| (since.elapsed(), before)),
             refused: inner.refused.clone(),
             dismissed: inner.dismissed,
@@ -73,8 +97,6 @@ impl Status {
         inner.connections += 1;
         inner.connected = Some((Instant::now(), lines_read));
         inner.refused.clear();
-        drop(inner);
-        self.changed.notify(usize::MAX);
         before
     }
 
@@ -84,8 +106,6 @@ impl Status {
         if let Some((_, before)) = inner.connected.take() {
             inner.dismissed = if lines_read > before { 0 } else { inner.dismissed.saturating_add(1) };
         }
-        drop(inner);
-        self.changed.notify(usize::MAX);
     }
 
     /// The sockets could not be reached, for these reasons.

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use audit_records::{Event, EventType};
+use audit_records::{Event, EventId, EventType};
 
 use self::history::{History, Path};
 use self::newest::{Entry, Newest};
@@ -113,11 +113,17 @@ impl Store {
         newest.set_max_entries(max_events);
     }
 
-    /// Takes an event that arrived now, `seen_us` microseconds since the epoch. Returns its row, and whether somebody should
-    /// look at its process.
-    pub fn insert(&self, event: &Event<'_>, now: Duration, seen_us: u64) -> Row {
+    /// Whether the event is this machine's own.
+    #[must_use]
+    pub fn is_local(&self, event: &Event<'_>) -> bool {
+        event.who().node().is_none_or(|node| *node == *self.node)
+    }
+
+    /// Takes an event that arrived now from this source, `seen_us` microseconds since the epoch. Returns its row.
+    pub fn insert(&self, event: &Event<'_>, source: Source, now: Duration, seen_us: u64) -> Row {
         let mut inner = self.write();
         let mut row = inner.next_row(event, seen_us, &self.node);
+        row.source = source;
         let Inner { shared, history, newest, .. } = &mut *inner;
         newest.insert(&mut row, now);
         history.push(row.clone(), shared);
@@ -253,6 +259,18 @@ impl Store {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.read().sequence
+    }
+
+    /// The ids of the last events of this machine, so many at the most, the oldest first.
+    #[must_use]
+    pub fn last_ids(&self, most: usize) -> Vec<EventId> {
+        let mut ids = Vec::new();
+        self.walk(Path::All, most, |row| {
+            ids.extend(row.origin.is_local.then_some(row.id));
+            true
+        });
+        ids.reverse();
+        ids
     }
 
     /// Another number whenever a row came or something was told of one.

@@ -12,8 +12,9 @@ use super::{Inner, Store};
 /// Processes of the past whose sockets are remembered, to tell the protocol of what they connect.
 const PROCESSES: usize = 4096;
 
-/// Events at the end of the past that are recognised when they come again: auditd may pass on what it wrote just before.
-const MAX_REPEATED: usize = 64;
+/// Events at the end of the past that are recognised when they come again: auditd may pass on what it wrote just before, and
+/// what came during a restart of the service waits in the multicast's socket, half a second of it or some more.
+const MAX_REPEATED: usize = 32 * 1024;
 
 /// Fills the history of a store with events from auditd's log, the oldest first, before those that arrive.
 ///
@@ -52,11 +53,9 @@ impl<'a> Past<'a> {
         self.last.push_back(event.id());
     }
 
-    /// The last of them, in order: every event that arrives is looked for among them.
+    /// The last of them: every event that arrives is looked for among them.
     #[must_use]
     pub fn last(self) -> Vec<EventId> {
-        let mut last = Vec::from(self.last);
-        last.sort_unstable();
-        last
+        self.last.into()
     }
 }

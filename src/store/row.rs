@@ -53,6 +53,8 @@ pub struct Row {
 pub enum Source {
     /// Through auditd's socket.
     Audisp,
+    /// From the kernel's multicast.
+    Netlink,
     /// From auditd's log, written before the service began.
     Log,
 }
@@ -63,6 +65,7 @@ impl Source {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Audisp => "audisp",
+            Self::Netlink => "netlink",
             Self::Log => "log",
         }
     }

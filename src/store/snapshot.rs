@@ -27,7 +27,7 @@ use super::{CHUNK, Inner, MAX_HISTORY_BYTES, Store};
 use crate::process::{Ancestor, Cgroup, Parents, Process, Revived, WrittenProcess};
 
 /// What it begins with. The number is another one whenever an item changes: what another version wrote is not read.
-pub(super) const HEAD: &[u8] = b"opensnitch-audit store 1\n";
+pub(super) const HEAD: &[u8] = b"opensnitch-audit store 2\n";
 
 /// The longest, in bytes: more than the history takes in memory, and written down it takes half of that.
 pub const MAX_SNAPSHOT: usize = 64 * 1024 * 1024;

@@ -111,6 +111,8 @@ counters! {
     last_loss: "LastLoss",
     /// Records that the kernel lost since then.
     kernel_lost_since: "KernelLostSince",
+    /// Times that the kernel threw records away because this service did not read its multicast fast enough.
+    multicast_overruns: "MulticastOverruns",
     /// Connections to auditd after the first one.
     reconnects: "Reconnects",
     /// Events that never came, by their missing serials.

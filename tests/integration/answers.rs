@@ -303,6 +303,7 @@ fn statistics_have_the_names_of_the_contract() {
         "Reconnects",
         "SerialGaps",
         "EventsUnsaved",
+        "MulticastOverruns",
         "Since",
         "LastLoss",
         "KernelLostSince",

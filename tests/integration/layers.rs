@@ -17,7 +17,7 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("options", &[]),
     ("netlink", &[]),
     ("journal", &[]),
-    ("source", &[]),
+    ("source", &["netlink"]),
     ("process", &["proc"]),
     ("socket", &["netlink", "proc", "text"]),
     ("rules", &["netlink"]),

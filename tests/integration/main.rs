@@ -26,6 +26,7 @@ mod history;
 mod journal;
 mod layers;
 mod lifecycle;
+mod multicast;
 mod past;
 mod peers;
 mod polkit;

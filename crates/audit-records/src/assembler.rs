@@ -199,9 +199,13 @@ impl State {
 
 impl Open {
     /// Adds a record, unless it tells that the event is somebody else's or is beyond a bound.
-    fn add(&mut self, record: &Record<'_>, key: &Key, keep_raw: bool) -> Added {
+    /// `header` is the number of its type, where the record came without the header that auditd writes.
+    fn add(&mut self, record: &Record<'_>, header: Option<u16>, key: &Key, keep_raw: bool) -> Added {
         let (line, own_start, own_end) = record.places();
         let own = line.get(own_start..own_end).unwrap_or_default();
+        // What is kept to be read again says of which type it was.
+        let header = header.filter(|_| keep_raw).map(|number| header_of(record.kind, number)).unwrap_or_default();
+        let length = header.len() + line.len();
         let mut added = Added::default();
         let mut kind = record.kind;
         match kind {
@@ -225,22 +229,28 @@ impl Open {
         }
         let is_repeated = matches!(kind, Kind::Execve | Kind::Uringop);
         added.is_cut = self.parts.len() >= MAX_RECORDS
-            || self.text.len() + line.len() >= MAX_EVENT_BYTES
-            || is_repeated && self.state.repeated + line.len() > MAX_REPEATED_BYTES;
+            || self.text.len() + length >= MAX_EVENT_BYTES
+            || is_repeated && self.state.repeated + length > MAX_REPEATED_BYTES;
         if added.is_cut {
             return added;
         }
         if is_repeated {
-            self.state.repeated += line.len();
+            self.state.repeated += length;
         }
         if kind == Kind::Uringop && key.is_last_of(own) {
             self.state.operations.add(self.parts.len(), own);
         }
+        self.text.extend_from_slice(header.as_bytes());
         let start = self.text.len();
         self.text.extend_from_slice(line);
+        if !header.is_empty() {
+            // As auditd does: one record is one line.
+            let text = self.text.get_mut(start..).unwrap_or_default();
+            text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        }
         self.parts.push(Part { kind, body: start + own_start, own_end: start + own_end, end: start + line.len() });
         self.text.push(b'\n');
-        added.bytes = line.len() + 1;
+        added.bytes = length + 1;
         added
     }
 
@@ -264,6 +274,14 @@ impl Open {
             && self.state.repeated <= MAX_REPEATED_BYTES
             && (*ended).max(*blocked) <= MAX_RECORDS
             && self.node.len() <= MAX_LINE
+    }
+}
+
+/// What auditd writes before a record of this type.
+fn header_of(kind: Kind, number: u16) -> String {
+    match kind.name() {
+        Some(name) => format!("type={name} msg="),
+        None => format!("type=UNKNOWN[{number}] msg="),
     }
 }
 
@@ -328,7 +346,7 @@ impl Assembler {
         Self { gaps: SerialGaps::after(serial), ..Self::new(key, keep_raw) }
     }
 
-    /// The highest serial that came.
+    /// The highest serial that came, of the kernel's records that name no node; serials wrap.
     #[must_use]
     pub fn highest_serial(&self) -> Option<u32> {
         self.gaps.highest()
@@ -358,8 +376,25 @@ impl Assembler {
             self.counts.malformed += 1;
             return;
         };
+        self.take(&record, None, now, out);
+    }
+
+    /// Takes one message of the kernel's, as [`parse_message`](crate::parse_message) reads it, and hands finished events
+    /// under the key to `out`.
+    pub fn push_message(&mut self, number: u16, text: &[u8], now: Duration, out: &mut impl FnMut(Event<'_>)) {
+        let parsed = self.last_id.parse_message(number, text);
+        let Some(record) = parsed.ok().filter(|_| text.len() <= MAX_LINE) else {
+            self.counts.malformed += 1;
+            return;
+        };
+        self.take(&record, Some(number), now, out);
+    }
+
+    /// `header` as for [`Open::add`].
+    #[inline]
+    fn take(&mut self, record: &Record<'_>, header: Option<u16>, now: Duration, out: &mut impl FnMut(Event<'_>)) {
         self.counts.parsed += 1;
-        let may_be_late = record.node.is_some() || self.gaps.see(record.id.serial);
+        let may_be_late = record.node.is_some() || record.is_auditds_own() || self.gaps.see(record.id.serial);
         let node = record.node.unwrap_or_default();
         let at = self.find(record.id, node);
         let wanted = match record.kind {
@@ -380,7 +415,7 @@ impl Assembler {
             None => self.open(record.id, node, now, out),
         };
         self.current = at;
-        if self.append(at, &record) {
+        if self.append(at, record, header) {
             self.finish(at, out);
         }
         while self.bytes > MAX_OPEN_BYTES && !self.open.is_empty() {
@@ -435,13 +470,13 @@ impl Assembler {
     }
 
     /// Adds a record to the event at `at`; whether the event is complete now.
-    fn append(&mut self, at: usize, record: &Record<'_>) -> bool {
+    fn append(&mut self, at: usize, record: &Record<'_>, header: Option<u16>) -> bool {
         let Self { key, keep_raw, open, bytes, counts, .. } = self;
         let Some(open) = open.get_mut(at) else { return false };
         open.state.eoe |= record.kind == Kind::Eoe;
         let tells = !matches!(record.kind, Kind::Eoe | Kind::Other);
         if (tells || *keep_raw) && !open.state.is_foreign() {
-            let added = open.add(record, key, *keep_raw);
+            let added = open.add(record, header, key, *keep_raw);
             *bytes += added.bytes;
             counts.cut += u64::from(added.is_cut);
             counts.rule_changes += u64::from(added.is_rule_change);
@@ -612,6 +647,20 @@ mod tests {
 
     fn see(event: &Event<'_>) -> Seen {
         (event.id().serial, event.address().and_then(|address| address.ip()).map(|(_, port)| port), event.is_whole())
+    }
+
+    #[test]
+    fn what_auditd_tells_of_itself_has_serials_of_its_own() {
+        let mut harness = Harness::new();
+        for serial in 1..3000 {
+            harness.push(serial, "CWD", "cwd=\"/\"", 0);
+        }
+        harness.push(8216, "DAEMON_END", "op=terminate auid=0 pid=12333 res=success", 0);
+        assert_eq!(harness.assembler.highest_serial(), Some(2999));
+        for serial in 3000..6000 {
+            harness.push(serial, "CWD", "cwd=\"/\"", 0);
+        }
+        assert_eq!((harness.assembler.highest_serial(), harness.assembler.counts().serial_gaps), (Some(5999), 0));
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //!                       └───── parse ──────▶ one record
 //! ```
 //!
+//! The kernel's own messages, as it sends them to a netlink group, need no framing: see [`Assembler::push_message`] and
+//! [`parse_message`].
+//!
 //! It does no I/O and has no clock: you read the bytes, and you say what time it is.
 //!
 //! ```
@@ -85,7 +88,7 @@ pub use assembler::{
 };
 pub use event::{Event, File, Outcome, RuleChange};
 pub use framing::{Framer, FramerState, FramingCounts, MAX_LINE};
-pub use record::{EventId, Fields, Kind, Malformed, Record, parse};
+pub use record::{EventId, Fields, Kind, Malformed, Record, parse, parse_message};
 pub use sockaddr::{Address, ByteOrder, Family, Sockaddr};
 pub use tables::{Arch, EventType, MSG_FASTOPEN, Protocol, SocketType, error_name, socketcall, uring_op};
 pub use value::Value;

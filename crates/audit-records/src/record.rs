@@ -67,6 +67,23 @@ impl Kind {
         }
     }
 
+    /// The name auditd gives it; `None` for [`Kind::Other`].
+    pub(crate) const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Syscall => "SYSCALL",
+            Self::Uringop => "URINGOP",
+            Self::Sockaddr => "SOCKADDR",
+            Self::Socketcall => "SOCKETCALL",
+            Self::Cwd => "CWD",
+            Self::Path => "PATH",
+            Self::Execve => "EXECVE",
+            Self::Proctitle => "PROCTITLE",
+            Self::Eoe => "EOE",
+            Self::ConfigChange => "CONFIG_CHANGE",
+            Self::Other => return None,
+        })
+    }
+
     /// By the name auditd gives; a type newer than auditd is `UNKNOWN[NUMBER]`, and some programs write the number alone.
     #[inline]
     fn of_name(name: &[u8]) -> Self {
@@ -89,7 +106,7 @@ impl Kind {
     }
 }
 
-/// One line: its header is read, its fields are not yet.
+/// One record: its header is read, its fields are not yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The machine's name, where auditd's `name_format` is set.
@@ -102,6 +119,8 @@ pub struct Record<'a> {
     line: &'a [u8],
     /// Where the text behind the header begins in `line`.
     body: usize,
+    /// It came through auditd, which may have added its interpretations.
+    by_auditd: bool,
 }
 
 /// Why a line is no record.
@@ -139,6 +158,25 @@ pub fn parse(line: &[u8]) -> Result<Record<'_>, Malformed> {
     LastId::default().parse(line).map_err(|expected| Malformed { expected, line: escape_bounded(line) })
 }
 
+/// Reads the header of a record as the kernel itself sends it (`AUDIT_NLGRP_READLOG`, `kauditd_send_multicast_skb` in
+/// kernel/audit.c): the number of its type stands in the message's header, and the text begins with the event id. All of
+/// the text is this one record, whatever it holds.
+///
+/// ```
+/// use audit_records::{Kind, parse_message};
+///
+/// let record = parse_message(1306, b"audit(1795344942.320:71): saddr=020000097F000001")?;
+/// assert_eq!(record.kind, Kind::Sockaddr);
+/// assert_eq!(record.field("saddr").written(), b"020000097F000001");
+/// # Ok::<_, audit_records::Malformed>(())
+/// ```
+///
+/// # Errors
+/// [`Malformed`] where the text does not begin with `audit(SECONDS.MILLIS:SERIAL):`.
+pub fn parse_message(number: u16, text: &[u8]) -> Result<Record<'_>, Malformed> {
+    LastId::default().parse_message(number, text).map_err(|expected| Malformed { expected, line: escape_bounded(text) })
+}
+
 /// The longest event id in bytes that is remembered as text; the kernel's have some 20.
 const MAX_ID: usize = 40;
 
@@ -168,14 +206,28 @@ impl LastId {
         let rest = rest.strip_prefix(b"type=").ok_or("type=")?;
         let (name, rest) = split_at(rest, b' ').ok_or("a space after type=")?;
         let rest = rest.strip_prefix(b"msg=audit(").ok_or("msg=audit(")?;
+        let (id, body) = self.id(rest)?;
+        let body = line.len() - body.len();
+        Ok(Record { node, id, kind: Kind::of_name(name), line: without_end(line), body, by_auditd: true })
+    }
+
+    /// As the function [`parse_message`], but for the error.
+    #[inline]
+    pub(crate) fn parse_message<'a>(&mut self, number: u16, text: &'a [u8]) -> Result<Record<'a>, &'static str> {
+        let (id, body) = self.id(text.strip_prefix(b"audit(").ok_or("audit(")?)?;
+        let body = text.len() - body.len();
+        Ok(Record { node: None, id, kind: Kind::of_number(number), line: without_end(text), body, by_auditd: false })
+    }
+
+    /// The event id that `rest` begins with, and what stands behind its colon.
+    #[inline]
+    fn id<'a>(&mut self, rest: &'a [u8]) -> Result<(EventId, &'a [u8]), &'static str> {
         let known = self.text.get(..self.length).filter(|text| !text.is_empty() && starts_with(rest, text));
         let body = known.and_then(|text| rest.get(text.len()..)?.strip_prefix(b"):"));
-        let (id, body) = match body {
-            Some(body) => (self.id, body),
-            None => self.read(rest)?,
-        };
-        let body = line.len() - body.len();
-        Ok(Record { node, id, kind: Kind::of_name(name), line: without_end(line), body })
+        match body {
+            Some(body) => Ok((self.id, body)),
+            None => self.read(rest),
+        }
     }
 
     fn read<'a>(&mut self, rest: &'a [u8]) -> Result<(EventId, &'a [u8]), &'static str> {
@@ -259,6 +311,9 @@ impl<'a> Record<'a> {
 
     fn own_length(&self) -> usize {
         let text = self.text();
+        if !self.by_auditd {
+            return text.len();
+        }
         let separator = match self.kind {
             // A label may hold the separator too. Behind it stand fields of the kernel's, and in the interpretations of these
             // types no text of a program.
@@ -274,6 +329,11 @@ impl<'a> Record<'a> {
             _ => memchr(ENRICHED_SEPARATOR, text),
         };
         separator.unwrap_or(text.len())
+    }
+
+    /// auditd tells of itself with serials of its own, which begin anywhere (`send_audit_event` in auditd.c).
+    pub(crate) fn is_auditds_own(&self) -> bool {
+        self.kind == Kind::Other && self.by_auditd && self.line.starts_with(b"type=DAEMON_")
     }
 
     /// The whole line, and the places in it where the own text begins and ends.

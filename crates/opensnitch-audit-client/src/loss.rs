@@ -35,6 +35,9 @@ pub struct Loss {
     pub incomplete: u64,
     /// Events that came, and that a crash of the service took with it.
     pub unsaved: u64,
+    /// Times that the kernel threw records away because the service did not read its multicast in time. The events among
+    /// them are in [`on_the_way`](Self::on_the_way).
+    pub overruns: u64,
 }
 
 impl Loss {
@@ -51,13 +54,15 @@ impl Loss {
             torn: number("LinesTorn"),
             incomplete: number("EventsIncomplete"),
             unsaved: number("EventsUnsaved"),
+            overruns: number("MulticastOverruns"),
         }
     }
 
     /// Whether nothing is known to be lost.
     #[must_use]
     pub const fn is_none(&self) -> bool {
-        self.in_kernel == 0 && self.on_the_way == 0 && self.torn == 0 && self.incomplete == 0 && self.unsaved == 0
+        let counts = [self.in_kernel, self.on_the_way, self.torn, self.incomplete, self.unsaved, self.overruns];
+        matches!(counts, [0, 0, 0, 0, 0, 0])
     }
 
     /// For people; `time` writes a time, given in microseconds since the epoch.
@@ -74,6 +79,11 @@ impl Loss {
             count(self.torn, "line was torn", "lines were torn"),
             count(self.incomplete, "event came in part", "events came in part"),
             count(self.unsaved, "event was lost in a crash", "events were lost in a crash"),
+            count(
+                self.overruns,
+                "burst did not fit into the kernel's multicast",
+                "bursts did not fit into the kernel's multicast",
+            ),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("Since {since} not every event was seen{last}: {}.", parts.join(", "))
@@ -95,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_where_and_when() {
-        let table: [(&[(&str, u64)], &str); 5] = [
+        let table: [(&[(&str, u64)], &str); 6] = [
             (&[], "Since its start every event was seen."),
             (&[("Since", 9), ("LastLoss", 0), ("SerialGaps", 0)], "Since 9 every event was seen."),
             // What the kernel lost before the start is not the service's to tell.
@@ -109,6 +119,10 @@ mod tests {
                 &[("SerialGaps", 1), ("EventsIncomplete", 1), ("EventsUnsaved", 3)],
                 "Since its start not every event was seen: 1 event never arrived, 1 event came in part, 3 events were lost \
                  in a crash.",
+            ),
+            (
+                &[("MulticastOverruns", 2)],
+                "Since its start not every event was seen: 2 bursts did not fit into the kernel's multicast.",
             ),
         ];
         for (statistics, expected) in table {

@@ -60,8 +60,8 @@ fn it_says_when_the_service_stops_and_is_back() {
     let watch = Listener::watch(&world.root(), &[]);
     shows_a_connect(&mut world, &watch, 443);
     world.auditd.restart();
-    watch.wait_for("no events arrive from auditd");
-    watch.wait_for("events arrive from auditd again");
+    watch.wait_for("no events arrive");
+    watch.wait_for("events arrive again");
     world.daemon.kill(rustix::process::Signal::TERM);
     world.daemon.wait();
     watch.wait_for("the service stopped");

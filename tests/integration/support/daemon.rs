@@ -133,11 +133,12 @@ impl Daemon {
     }
 }
 
-/// A file with this configuration. Unless it says otherwise no rules are managed.
+/// A file with this configuration. Unless it says otherwise no rules are managed, and the machine's own events stay away.
 fn config_file(bus: &PrivateBus, config: &str) -> PathBuf {
     let file = bus.folder().join("config.toml");
     let rules = if config.contains("manage_rules") { "" } else { "manage_rules = false\n" };
-    fs::write(&file, format!("{rules}{config}")).unwrap();
+    let source = if config.contains("source =") { "" } else { "\nsource = 'audisp'\n" };
+    fs::write(&file, format!("{rules}{config}{source}")).unwrap();
     file
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`World`] is a [`PrivateBus`], a [`FakeAuditd`] and our [`Daemon`] between them, all of the one test's own;
 //! [`Client`] is somebody who calls, [`Listener`] somebody who listens, [`Records`] what auditd says. No two tests
-//! share anything, and nothing of the machine is changed.
+//! share anything, and nothing of the machine is changed; but for the one [`Kernel`], which they have in turn.
 
 mod auditd;
 mod bus;
@@ -11,6 +11,7 @@ pub(crate) mod corpus;
 mod daemon;
 mod desktop;
 pub(crate) mod golden;
+mod kernel;
 mod listener;
 mod namespace;
 mod network;
@@ -31,6 +32,7 @@ pub(crate) use bus::{Kind, PrivateBus};
 pub(crate) use client::{CallError, Client, INVALID, Key, NOT_FOUND, User, plain};
 pub(crate) use daemon::Daemon;
 pub(crate) use desktop::{Applet, Desktop, Notifications, Shown};
+pub(crate) use kernel::Kernel;
 pub(crate) use listener::Listener;
 pub(crate) use namespace::{AUDIT_GROUP, Namespace};
 pub(crate) use network::Network;

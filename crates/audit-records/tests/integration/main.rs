@@ -5,6 +5,7 @@
 mod auparse;
 mod cases;
 mod generated;
+mod messages;
 mod oracle;
 mod properties;
 mod streams;

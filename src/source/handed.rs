@@ -1,0 +1,62 @@
+//! Events that were handed on already.
+
+use std::collections::VecDeque;
+
+use audit_records::EventId;
+use hashbrown::HashSet;
+
+/// So many ids are remembered. What auditd may still bring after the multicast did waits in its netlink socket, in its queue
+/// (`q_depth`, auditd.conf(5): 2,000) and in the socket that is read: some 4,000 events, and more where somebody made the queue longer.
+pub const MAX_HANDED_ON: usize = 32 * 1024;
+
+/// The ids of the last [`MAX_HANDED_ON`] events, so that none is handed on twice.
+#[derive(Debug, Default)]
+pub struct HandedOn {
+    ids: HashSet<EventId>,
+    order: VecDeque<EventId>,
+}
+
+impl HandedOn {
+    /// Takes the id of an event that is about to be handed on; `false` where it was before.
+    pub fn is_new(&mut self, id: EventId) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        if self.order.len() == MAX_HANDED_ON
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.order.push_back(id);
+        true
+    }
+}
+
+impl Extend<EventId> for HandedOn {
+    fn extend<T: IntoIterator<Item = EventId>>(&mut self, ids: T) {
+        for id in ids {
+            self.is_new(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_new_once_and_the_oldest_are_forgotten() {
+        let id = |serial| EventId { milliseconds: 1, serial };
+        let mut handed_on = HandedOn::default();
+        let most = u32::try_from(MAX_HANDED_ON).unwrap();
+        for serial in 0..2 * most {
+            assert!(handed_on.is_new(id(serial)));
+            assert!(!handed_on.is_new(id(serial)), "{serial}");
+            assert!(handed_on.ids.len() <= MAX_HANDED_ON && handed_on.order.len() <= MAX_HANDED_ON);
+        }
+        assert!(!handed_on.is_new(id(most)));
+        assert!(handed_on.is_new(id(0)));
+        // The same serial at another time is another event.
+        assert!(handed_on.is_new(EventId { milliseconds: 2, serial: 5 }));
+    }
+}
