@@ -49,7 +49,7 @@ install: generated
 	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' systemd/opensnitch-audit.service \
 		>$(DESTDIR)$(UNITDIR)/opensnitch-audit.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/opensnitch-audit.service
-	$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) systemd/opensnitch-audit.socket
+	$(INSTALL) -m 644 -t $(DESTDIR)$(UNITDIR) systemd/*.socket
 	$(INSTALL) -D -m 644 systemd/opensnitch-audit.sysusers $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/system.d dbus/org.opensnitch.Audit.conf
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(DATADIR)/dbus-1/interfaces dbus/org.opensnitch.Audit.xml
@@ -80,7 +80,8 @@ uninstall-notify:
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/opensnitch-auditd $(DESTDIR)$(BINDIR)/opensnitch-auditctl
-	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.service $(DESTDIR)$(UNITDIR)/opensnitch-audit.socket
+	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.service
+	rm -f $(DESTDIR)$(UNITDIR)/opensnitch-audit.socket $(DESTDIR)$(UNITDIR)/opensnitch-audit-multicast.socket
 	rm -f $(DESTDIR)$(SYSUSERSDIR)/opensnitch-audit.conf
 	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system.d/org.opensnitch.Audit.conf
 	rm -f $(DESTDIR)$(DATADIR)/dbus-1/system-services/org.opensnitch.Audit.service

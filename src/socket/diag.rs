@@ -268,6 +268,7 @@ mod tests {
             assert!(unit.lines().any(|one| one == line), "{line}");
         }
         let service = std::fs::read_to_string(folder.join("opensnitch-audit.service")).unwrap();
-        assert!(service.lines().any(|line| line == "Sockets=opensnitch-audit.socket"));
+        let sockets = service.lines().find_map(|line| line.strip_prefix("Sockets=")).unwrap();
+        assert!(sockets.split(' ').any(|socket| socket == "opensnitch-audit.socket"), "{sockets}");
     }
 }

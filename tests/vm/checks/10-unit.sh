@@ -10,7 +10,7 @@ not_exposed() {
 
 verified() {
   local said
-  said=$(systemd-analyze verify --man=no "$UNIT" 2>&1 | grep -i opensnitch || true)
+  said=$(systemd-analyze verify --man=no "$UNIT" "$SOCKET" "$MULTICAST" 2>&1 | grep -i opensnitch || true)
   equal 'what systemd-analyze verify says' "$said" ''
 }
 

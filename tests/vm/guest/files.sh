@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # machine_files: every file that a package could have left, with mode, owner and content, one a line, sorted.
-# Left out is what changes on a machine by itself: dpkg's own books, logs, backups of the user database,
+# Left out is what changes on a machine by itself: the own books of dpkg and apt, logs, backups of the user database,
 # systemd's clocks and seeds, and what the checks keep.
 machine_files() {
   (
     find /etc /var/lib /var/cache /var/spool /opt /srv /root /home -xdev \
-      \( -path /var/lib/vm-checks -o -path /var/lib/dpkg -o -path '/var/cache/*' -o -path /var/lib/systemd/timers \
+      \( -path /var/lib/vm-checks -o -path /var/lib/dpkg -o -path /var/lib/apt/lists -o -path '/var/cache/*' -o -path /var/lib/systemd/timers \
       -o -path /var/lib/systemd/coredump \) -prune \
       -o ! -path '/etc/*-' ! -path /etc/.pwd.lock ! -path /etc/.updated ! -path /var/.updated \
       ! -path /var/lib/systemd/random-seed ! -path '/etc/audit/audit.rules*' \

@@ -12,9 +12,12 @@ LIMIT=120 # seconds a check may take, see limit
 NAME=org.opensnitch.Audit
 OBJECT=/org/opensnitch/Audit
 UNIT=opensnitch-audit.service
+SOCKET=opensnitch-audit.socket
+MULTICAST=opensnitch-audit-multicast.socket
 CONFIG=/etc/opensnitch-audit.toml
 PLUGIN=/etc/audit/plugins.d/af_unix.conf
-DEBIAN=$(cut -d. -f1 /etc/debian_version)
+# Testing does not know its number yet; the machine's name has it.
+DEBIAN=$(sed 's/^debian//' /etc/hostname)
 PATH=$VM/programs:$PATH:/usr/sbin:/sbin
 LISTENERS=()
 export LC_ALL=C
@@ -127,6 +130,13 @@ property_now() {
 # statistic NAME
 statistic() { ask ".data.$1" get-property "$NAME" "$OBJECT" "$NAME" Statistics; }
 
+# source_becomes NAME: within a minute. A connect each time: only what comes shows who brings it.
+source_becomes() { eventually 60 source_is "$1"; }
+source_is() {
+  connect inet 127.0.0.1 9 >/dev/null
+  property_is Source "$1"
+}
+
 connected() { property_is Connected true; }
 rules_loaded() { property_is RulesLoaded true; }
 
@@ -158,6 +168,12 @@ event_of() {
 find_events() {
   ask '.data[0] | map(map_values(.data)) | tojson' \
     call "$NAME" "$OBJECT" "$NAME" FindEvents 'a{sv}' $(($# / 3)) "$@"
+}
+
+# ports_of PID: those it connected to, up to 1,000, in order.
+ports_of() {
+  ask '.data[0] | map(.DstPort.data) | sort | join(" ")' \
+    call "$NAME" "$OBJECT" "$NAME" FindEvents 'a{sv}' 3 Pid u "$1" EventType s connect Limit u 1000
 }
 
 # connection PROTOCOL SOURCE PORT DESTINATION PORT: whose it is, as one flat JSON object.
@@ -268,6 +284,15 @@ audit_socket() {
   done
   return 1
 }
+
+# switch_plugin yes|no: as an administrator does.
+switch_plugin() {
+  sed -i "s/^active = .*/active = $1/" "$PLUGIN"
+  restart_auditd
+}
+
+# install_package FILE: as an administrator does, with no mirror at hand.
+install_package() { apt-get install --quiet --yes "$1" </dev/null; }
 
 # Something listens at the socket: a file alone may be left from an auditd that is gone.
 socket_listens() { grep -q ' 00010000 .*audispd_events$' /proc/net/unix; }
