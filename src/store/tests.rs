@@ -701,10 +701,12 @@ fn a_snapshot_of_which_any_byte_is_changed_or_missing_is_not_read() {
 fn what_is_written_has_the_form_of_its_version() {
     let bytes = saved(&varied().store);
     assert!(bytes.starts_with(snapshot::HEAD));
-    let form = (bytes.len(), crc32fast::hash(&bytes));
+    // Without its own checksum: any bytes with theirs behind them have the same one.
+    let (written, _) = bytes.split_last_chunk::<4>().unwrap();
+    let form = (bytes.len(), crc32fast::hash(written));
     assert_eq!(
         form,
-        (1990, 558_161_692),
+        (1990, 4_104_562_146),
         "an item or a counter is another one: raise the number in HEAD, and write this down anew"
     );
 }
