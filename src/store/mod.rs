@@ -116,14 +116,13 @@ impl Store {
     /// Whether the event is this machine's own.
     #[must_use]
     pub fn is_local(&self, event: &Event<'_>) -> bool {
-        event.who().node().is_none_or(|node| *node == *self.node)
+        event.who().node().is_none_or(|node| is_named(node, &self.node))
     }
 
     /// Takes an event that arrived now from this source, `seen_us` microseconds since the epoch. Returns its row.
     pub fn insert(&self, event: &Event<'_>, source: Source, now: Duration, seen_us: u64) -> Row {
         let mut inner = self.write();
-        let mut row = inner.next_row(event, seen_us, &self.node);
-        row.source = source;
+        let mut row = inner.next_row(event, source, seen_us, &self.node);
         let Inner { shared, history, newest, .. } = &mut *inner;
         newest.insert(&mut row, now);
         history.push(row.clone(), shared);
@@ -369,13 +368,13 @@ impl Store {
 
 impl Inner {
     /// The next row, of this event, for the history. `node` is this machine.
-    fn next_row(&mut self, event: &Event<'_>, seen_us: u64, node: &[u8]) -> Row {
+    fn next_row(&mut self, event: &Event<'_>, source: Source, seen_us: u64, node: &[u8]) -> Row {
         self.sequence += 1;
         let who = event.who();
         // Mostly its process did the same before.
         let known = who.pid().and_then(|pid| self.newest.origin_of(pid, who)).and_then(Origin::held_again);
         let origin = known.unwrap_or_else(|| self.shared.intern(who, |other| is_named(other, node)));
-        Row::new(event, self.sequence, seen_us, origin)
+        Row::new(event, source, self.sequence, seen_us, origin)
     }
 }
 

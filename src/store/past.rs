@@ -38,9 +38,8 @@ impl<'a> Past<'a> {
     pub fn insert(&mut self, event: &Event<'_>) {
         let store = self.store;
         let mut inner = store.write();
-        let mut row = inner.next_row(event, 0, &store.node);
+        let mut row = inner.next_row(event, Source::Log, 0, &store.node);
         row.seen_us = row.timestamp_us();
-        row.source = Source::Log;
         row.whose = Whose::Nothing;
         self.newest.insert(&mut row, Duration::ZERO);
         let Inner { shared, history, .. } = &mut *inner;

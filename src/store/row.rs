@@ -103,7 +103,7 @@ pub enum Whose {
 
 impl Row {
     /// Of an event that arrived now. Its process is not known yet.
-    pub(super) fn new(event: &Event<'_>, sequence: u64, seen_us: u64, origin: Arc<Origin>) -> Self {
+    pub(super) fn new(event: &Event<'_>, source: Source, sequence: u64, seen_us: u64, origin: Arc<Origin>) -> Self {
         let extra = Extra { file: event.file(), args: event.args(), raw: event.raw().map(Box::from) };
         let sockaddr = event.sockaddr();
         let whose = if origin.is_local { Whose::Pending } else { Whose::Nothing };
@@ -111,7 +111,7 @@ impl Row {
             sequence,
             id: event.id(),
             seen_us,
-            source: Source::Audisp,
+            source,
             event_type: event.event_type(),
             arch: event.arch(),
             syscall: event.syscall(),

@@ -86,6 +86,17 @@ impl Bench {
         seen.expect("an event")
     }
 
+    /// Whether an event with this node is looked for among those that the other source brought.
+    fn takes_for_local(&self, node: &'static str) -> bool {
+        let mut is_local = None;
+        let mut assembler = Assembler::new("opensnitch", false);
+        for record in (Call { node, ..Call::connect(7, 1000, 1, 53) }).records(1) {
+            let mut out = |event: Event<'_>| is_local = Some(self.store.is_local(&event));
+            assembler.push(record.as_bytes(), self.now, &mut out);
+        }
+        is_local.expect("an event")
+    }
+
     /// Another process goes on.
     fn restart(&mut self, history: usize, max_events: usize) {
         self.store = Store::restore(&saved(&self.store), history, max_events, NODE, self.now).unwrap().store;
@@ -305,6 +316,7 @@ fn rows_of_another_machine_belong_to_nobody_here() {
         assert_eq!(row.origin.uid.is_some(), own, "{node}");
         assert_eq!(Sight::Own(1000).allows(&row), own, "{node}");
         assert!(Sight::All.allows(&row));
+        assert_eq!(bench.takes_for_local(node), own, "{node}");
     }
     // Nobody visits its process, and ours is not taken for it.
     let process = process(7, 500);
