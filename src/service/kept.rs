@@ -11,6 +11,7 @@
 //! What is read back is checked as a whole before any of it is used: a state of another version, or a damaged one, is thrown
 //! away, and the history begins as at a first start.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -97,9 +98,9 @@ impl Bookmark {
     }
 
     /// All that was read is told of in `place`, which is made only where it is written down.
-    pub(super) fn set(&self, place: impl FnOnce() -> Place) {
+    pub(super) fn set<P: Borrow<Place>>(&self, place: impl FnOnce() -> P) {
         let Some(file) = &self.0 else { return };
-        let written = place().to_bytes().and_then(|bytes| file.write_all_at(&bytes, 0));
+        let written = place().borrow().to_bytes().and_then(|bytes| file.write_all_at(&bytes, 0));
         if let Err(error) = written {
             debug!(%error, "how far the stream was read could not be written down");
         }

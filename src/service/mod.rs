@@ -9,6 +9,7 @@
 //! The reader never waits for anybody: what does not fit into a queue is counted as lost. A part that panics takes the
 //! service with it, and systemd starts it again.
 
+mod feed;
 mod journal;
 mod kept;
 mod multicast;
