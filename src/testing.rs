@@ -1,6 +1,7 @@
 //! What the tests of several modules need.
 
 use std::io::Write;
+use std::path::Path;
 
 /// A line for whoever runs the tests, past the capture of their output.
 pub(crate) fn say(line: &str) {
@@ -16,4 +17,17 @@ pub(crate) fn may(needed: &str, is_here: bool) -> bool {
         say(&format!("SKIPPED {test}: needs {needed}"));
     }
     is_here
+}
+
+/// Makes sure that a socket unit has these lines, and that the service is passed what it opens.
+pub(crate) fn assert_passed(unit: &str, lines: &[String]) {
+    let read =
+        |unit: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit)).unwrap();
+    let text = read(unit);
+    for line in lines {
+        assert!(text.lines().any(|one| one == line), "{line}");
+    }
+    let service = read("opensnitch-audit.service");
+    let sockets = service.lines().find_map(|line| line.strip_prefix("Sockets=")).unwrap();
+    assert!(sockets.split(' ').any(|socket| socket == unit), "{sockets}");
 }

@@ -259,16 +259,11 @@ fn unspecified(like: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_passed;
 
     #[test]
     fn the_unit_passes_a_socket_under_the_name_that_is_looked_for() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
-        let unit = std::fs::read_to_string(folder.join("opensnitch-audit.socket")).unwrap();
-        for line in [format!("FileDescriptorName={PASSED_AS}"), "ListenNetlink=inet-diag 0".to_owned()] {
-            assert!(unit.lines().any(|one| one == line), "{line}");
-        }
-        let service = std::fs::read_to_string(folder.join("opensnitch-audit.service")).unwrap();
-        let sockets = service.lines().find_map(|line| line.strip_prefix("Sockets=")).unwrap();
-        assert!(sockets.split(' ').any(|socket| socket == "opensnitch-audit.socket"), "{sockets}");
+        let lines = [format!("FileDescriptorName={PASSED_AS}"), "ListenNetlink=inet-diag 0".to_owned()];
+        assert_passed("opensnitch-audit.socket", &lines);
     }
 }

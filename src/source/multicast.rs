@@ -84,23 +84,17 @@ impl AsFd for Multicast {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use super::*;
+    use crate::testing::assert_passed;
 
     #[test]
     fn the_unit_passes_the_group_with_its_buffer_under_the_name_that_is_looked_for() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
-        let unit = std::fs::read_to_string(folder.join("opensnitch-audit-multicast.socket")).unwrap();
-        for line in [
+        let lines = [
             format!("FileDescriptorName={MULTICAST_PASSED_AS}"),
             format!("ListenNetlink=audit {READLOG}"),
             format!("ReceiveBuffer={}M", BUFFER >> 20),
-        ] {
-            assert!(unit.lines().any(|one| one == line), "{line}");
-        }
-        let service = std::fs::read_to_string(folder.join("opensnitch-audit.service")).unwrap();
-        let sockets = service.lines().find_map(|line| line.strip_prefix("Sockets=")).unwrap();
-        assert!(sockets.split(' ').any(|socket| socket == "opensnitch-audit-multicast.socket"), "{sockets}");
+        ];
+        assert_passed("opensnitch-audit-multicast.socket", &lines);
     }
 }

@@ -66,7 +66,7 @@ fn findings(client: &Client) -> Vec<Value> {
     client.call("Diagnose", &[]).unwrap()[0].as_array().unwrap().iter().map(plain).collect()
 }
 
-fn finding(client: &Client, id: &str) -> Option<Value> {
+pub(crate) fn finding(client: &Client, id: &str) -> Option<Value> {
     findings(client).into_iter().find(|finding| finding["Id"] == id)
 }
 

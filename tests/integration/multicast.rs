@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use opensnitch_audit::source::{Message, Multicast};
 use rustix::process::Signal;
 
-use crate::support::{Client, Daemon, FakeAuditd, Kernel, PrivateBus, User, available, eventually, plain};
+use crate::diagnose::finding;
+use crate::support::{Client, Daemon, FakeAuditd, Kernel, PrivateBus, User, available, eventually};
 
 #[test]
 fn events_come_from_the_kernel_alone() {
@@ -27,9 +28,9 @@ fn events_come_from_the_kernel_alone() {
         daemon.wait_for_log("is switched on");
         assert_eq!(kernel.status("enabled"), 1);
         assert_eq!(kernel.status("backlog_wait_time "), 0, "no program waits for the kernel's queue");
-        assert!(has_finding(&root, "audit-switched-on"));
+        assert!(finding(&root, "audit-switched-on").is_some());
     }
-    assert!(has_finding(&root, "source-netlink"));
+    assert!(finding(&root, "source-netlink").is_some());
     let mut connects = kernel.connects();
     connects.to(7);
     let event = root.wait_for_event_of(connects.pid());
@@ -191,10 +192,5 @@ fn where_the_kernel_refuses_its_group_the_service_says_so() {
     daemon.wait_for_log("the kernel's multicast cannot be had");
     let root = bus.client(User::Root);
     assert_eq!((root.property("Source"), root.property("Connected")), ("".into(), false.into()));
-    assert!(has_finding(&root, "multicast-missing"));
-}
-
-fn has_finding(root: &Client, id: &str) -> bool {
-    let findings = root.call("Diagnose", &[]).unwrap();
-    findings[0].as_array().unwrap().iter().any(|finding| plain(finding)["Id"] == id)
+    assert!(finding(&root, "multicast-missing").is_some());
 }
