@@ -49,6 +49,8 @@ impl Kernel {
         const SCRIPT: &str = "while read -r port; do true <>\"/dev/tcp/127.0.0.1/$port\"; echo; done";
         let mut child = Command::new(&self.program)
             .args(["-c", SCRIPT])
+            // Without one it looks its user up, which is a connect of its own, to nscd's socket.
+            .env("SHELL", &self.program)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
