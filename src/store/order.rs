@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// Things by their sequence, the oldest first. What is gone from the middle leaves an **empty** place, until there are as many
-/// empty places as others; then they are swept out. So adding takes constant time on average, and so does removing the
+/// Things by their sequence, the oldest first. What is gone from the middle leaves an **empty** place, until there are half as
+/// many empty places as others; then they are swept out. So adding takes constant time on average, and so does removing the
 /// oldest; removing another one is a binary search.
 #[derive(Debug)]
 pub(super) struct Order<T> {
@@ -28,6 +28,10 @@ impl<T: Copy> Order<T> {
 
     /// Adds the newest.
     pub(super) fn push(&mut self, sequence: u64, thing: T) {
+        if self.places.len() == self.places.capacity() {
+            // Not to twice as many: what is added at one end and removed at the other passes through all the room there is.
+            self.places.reserve_exact(self.places.len() / 4 + FEW);
+        }
         self.places.push_back((sequence, Some(thing)));
         self.live += 1;
     }
@@ -52,7 +56,7 @@ impl<T: Copy> Order<T> {
         while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
             self.places.pop_front();
         }
-        if self.places.len() > 2 * self.live + FEW {
+        if self.places.len() > self.live + self.live / 2 + FEW {
             self.places.retain(|(_, thing)| thing.is_some());
         }
     }
