@@ -172,6 +172,11 @@ fn it_survives_the_restart_of_everything_around_it() {
     let Some(mut scene) = Scene::start() else { return };
     scene.send(&connect("/bin/before", 1));
     scene.server.wait_for("a notification", |shown| shown.title.starts_with("before "));
+    // It counts as told once the server has answered.
+    let told = scene.desktop.path("run/opensnitch-audit-notify/told.toml");
+    eventually("what was told, in a file", || {
+        fs::read_to_string(&told).is_ok_and(|told| told.contains("/bin/before")).then_some(())
+    });
 
     // Both buses, the service and the notification server, which can do less now.
     scene.desktop.restart_bus();
