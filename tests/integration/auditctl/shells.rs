@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Records, Terminal, User, World, available};
+use crate::support::{Process, Records, Terminal, User, World, available, eventually};
 
 const COMPLETIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/completions");
 
@@ -48,7 +48,18 @@ fn bash_zsh_and_fish_complete_what_a_running_service_knows() {
     if !available(&["tmux", "bash", "zsh", "fish", "/usr/share/bash-completion/bash_completion"]) {
         return;
     }
-    let Some(mut world) = World::start("") else { return };
+    let service = Process::start();
+    let place = format!("/proc/{}/cgroup", service.pid());
+    let Some(mut world) = World::start_where("", |folder, namespace| {
+        let cgroup = folder.join("cgroup");
+        fs::write(&cgroup, "0::/system.slice/only-here.service\n").unwrap();
+        namespace.with(&cgroup, &place)
+    }) else {
+        return;
+    };
+    world.auditd.send(Records::connect(53).pid(service.pid()).text());
+    let root = world.root();
+    eventually("a unit", || root.event_of(service.pid()).ok()?.get("Unit").map(|_| ()));
     let program = Records::connect(443).uid(User::Alice.uid()).pid(5_000_999).exe("/opt/only/program");
     world.auditd.send(program.text());
     world.root().wait_for_event_of(program.pid);
@@ -61,6 +72,8 @@ fn bash_zsh_and_fish_complete_what_a_running_service_knows() {
         ("find --type bind,conn", "--type bind,connect"),
         ("find --user ali", "--user alice"),
         ("find --host 127.", "--host 127.0.0.1"),
+        ("find --unit only", "--unit only-here.service"),
+        ("watch --unit=only", "--unit=only-here.service"),
     ];
     for name in ["bash", "zsh", "fish"] {
         let shell = shell(&world, name);

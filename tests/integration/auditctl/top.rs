@@ -118,6 +118,16 @@ fn it_says_that_the_service_or_the_bus_went_and_follows_when_they_are_back() {
 
     world.bus.kill();
     top.wait_for("the system bus cannot be reached");
+    // The service ends with its bus. systemd starts both again.
+    world.daemon.wait();
+    world.bus.restart();
+    top.wait_for("the service is not running");
+    world.daemon = Daemon::start(&world.bus, &config);
+    world.auditd.accept();
+    top.wait_until("that both are back", |screen| !screen.contains("service") && !screen.contains("the system bus"));
+    world.auditd.send(Records::connect(8).uid(User::Alice.uid()).exe("/opt/later").text());
+    top.wait_for("/opt/later");
+    top.wait_for("7 events since");
     top.press(&["q"]);
     assert_eq!(top.wait_for_end(), "0");
 }
