@@ -22,6 +22,7 @@ const TIMES: [&str; 3] = ["Since", "LastLoss", "OldestEvent"];
 pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failure> {
     let audit = &session.audit;
     let (version, source, connected) = (audit.version().await?, audit.source().await?, audit.connected().await?);
+    let socket = audit.socket().await?;
     let rules_loaded = audit.rules_loaded().await?;
     let mut out = io::stdout().lock();
     if session.look.as_json {
@@ -29,7 +30,8 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
         json(
             &mut out,
             &serde_json::json!({
-                "Version": version, "Source": source, "Connected": connected, "RulesLoaded": rules_loaded,
+                "Version": version, "Source": source, "Socket": socket, "Connected": connected,
+                "RulesLoaded": rules_loaded,
                 "Statistics": statistics,
             }),
         )?;
@@ -49,14 +51,13 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
         let dot = if is_well { dot } else { AnsiColor::Red.on_default() };
         let dot = if session.look.colours { dot } else { Style::new() };
         writeln!(out, "{dot}●{dot:#} opensnitch-audit {}", printable(&version))?;
-        let mut line = |label: &str, text: String| writeln!(out, "{label:>11}: {text}");
+        let mut line = |label: &str, text: String| writeln!(out, "{}", told(label, &text, session.look.width));
         if let Some((pid, started_us)) = process(session).await {
             let since = session.look.shown.clock.with_zone(since_epoch_ms(started_us).saturating_mul(1000));
             let seconds = uptime_us().saturating_sub(started_us) / 1_000_000;
             line("Running", format!("since {since}, for {}, pid {pid}", length(seconds)))?;
         }
-        let no_events = || "none: 'opensnitch-auditctl diagnose' says why".to_owned();
-        line("Source", if connected { printable(&source) } else { no_events() })?;
+        line("Source", from(&source, &socket))?;
         let missing = "not all in the kernel: 'opensnitch-auditctl rules list' says which";
         line("Rules", (if rules_loaded { "loaded" } else { missing }).to_owned())?;
         if later.contains_key("EventsMatched") {
@@ -83,6 +84,23 @@ pub(super) async fn run(session: &Session<'_>, check: bool) -> Result<(), Failur
     Ok(())
 }
 
+/// A line, or several where the terminal is not that wide.
+fn told(label: &str, text: &str, width: Option<usize>) -> String {
+    let label = format!("{label:>11}: ");
+    let Some(width) = width else { return label + text };
+    let indent = " ".repeat(label.len());
+    textwrap::fill(text, textwrap::Options::new(width).initial_indent(&label).subsequent_indent(&indent))
+}
+
+/// Where events come from.
+fn from(source: &str, socket: &str) -> String {
+    match source {
+        "" => "none: 'opensnitch-auditctl diagnose' says why".to_owned(),
+        "netlink" => "netlink, the kernel's own multicast".to_owned(),
+        source => format!("{}, through {}", printable(source), printable(socket)),
+    }
+}
+
 /// How many events are remembered, and how far back in time they reach.
 fn remembered(statistics: &Statistics, time: impl Fn(u64) -> String) -> String {
     let events = count(statistics, "EventsRemembered");
@@ -100,4 +118,33 @@ fn count(statistics: &Statistics, name: &str) -> u64 {
 async fn process(session: &Session<'_>) -> Option<(u32, u64)> {
     let pid = session.service_pid().await?;
     Some((pid, start_time_us(pid)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sentence_fits_the_terminal() {
+        let table = [
+            (None, "       Lost: since when not every event was seen"),
+            (Some(40), "       Lost: since when not every event\n             was seen"),
+            (Some(48), "       Lost: since when not every event was seen"),
+        ];
+        for (width, expected) in table {
+            assert_eq!(told("Lost", "since when not every event was seen", width), expected);
+        }
+    }
+
+    #[test]
+    fn a_source_is_told_with_its_socket() {
+        let table = [
+            ("", "", "none: 'opensnitch-auditctl diagnose' says why"),
+            ("netlink", "", "netlink, the kernel's own multicast"),
+            ("audisp", "/run/audispd_events", "audisp, through /run/audispd_events"),
+        ];
+        for (source, socket, expected) in table {
+            assert_eq!(from(source, socket), expected);
+        }
+    }
 }

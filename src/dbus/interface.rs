@@ -13,6 +13,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, interface};
 
 use super::caller::Caller;
+use super::tasks::source_and_socket;
 use super::{Error, State, connection, delivery, query, wire};
 use crate::diagnose::{self, Facts, Files};
 use crate::polkit::{self, Action, Polkit};
@@ -40,7 +41,7 @@ pub(super) struct Audit {
 
 impl Audit {
     /// The names of the properties.
-    pub(super) const PROPERTIES: [&str; 5] = ["Version", "Source", "Connected", "RulesLoaded", "Statistics"];
+    pub(super) const PROPERTIES: [&str; 6] = ["Version", "Source", "Socket", "Connected", "RulesLoaded", "Statistics"];
 
     /// Answers from this state.
     #[must_use]
@@ -325,6 +326,11 @@ impl Audit {
     #[zbus(property)]
     fn source(&self) -> &'static str {
         self.state.source.source()
+    }
+
+    #[zbus(property)]
+    fn socket(&self) -> String {
+        source_and_socket(&self.state).1
     }
 
     #[zbus(property)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::signals::{Outgoing, Room, Signals};
 use super::unread::Pace;
 use super::{BUS, State, wire};
 use crate::store::Owner;
+use crate::text::text;
 
 /// How often a task with nothing to send says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -127,20 +129,25 @@ pub async fn forget_departed(
 }
 
 /// What the properties that change say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// `Source`; `Connected` follows from it.
     pub source: &'static str,
+    /// `Socket`.
+    pub socket: String,
     /// `RulesLoaded`.
     pub rules_loaded: bool,
 }
 
 /// Tells the bus when the connection to auditd, or our rules, come and go: what changes together in one signal. Hands each
 /// change to `tell`, too.
-pub async fn tell_changes(state: Arc<State>, emitter: SignalEmitter<'static>, tell: impl Fn(Told)) {
-    let now = || Told { source: state.source.source(), rules_loaded: state.keeper.is_loaded() };
+pub async fn tell_changes(state: Arc<State>, emitter: SignalEmitter<'static>, tell: impl Fn(&Told)) {
+    let now = || {
+        let (source, socket) = source_and_socket(&state);
+        Told { source, socket, rules_loaded: state.keeper.is_loaded() }
+    };
     let mut told = Told::default();
-    tell(told);
+    tell(&told);
     loop {
         listener!(state.source.changed => source_changed);
         listener!(state.rules_changed => rules_changed);
@@ -150,11 +157,14 @@ pub async fn tell_changes(state: Arc<State>, emitter: SignalEmitter<'static>, te
                 Either::Left(_) | Either::Right(_) => continue,
             }
         }
-        tell(is);
+        tell(&is);
         let mut changed = HashMap::new();
         if is.source != told.source {
             changed.insert("Source", Variant::from(is.source));
             changed.insert("Connected", Variant::from(!is.source.is_empty()));
+        }
+        if is.socket != told.socket {
+            changed.insert("Socket", Variant::from(is.socket.clone()));
         }
         if is.rules_loaded != told.rules_loaded {
             changed.insert("RulesLoaded", Variant::from(is.rules_loaded));
@@ -166,4 +176,10 @@ pub async fn tell_changes(state: Arc<State>, emitter: SignalEmitter<'static>, te
         }
         told = is;
     }
+}
+
+/// Where events come from, and the path of auditd's socket where that is it, else nothing.
+pub(super) fn source_and_socket(state: &State) -> (&'static str, String) {
+    let (source, socket) = state.source.source_and_socket();
+    (source, socket.map(|socket| text(socket.as_os_str().as_bytes()).0).unwrap_or_default())
 }

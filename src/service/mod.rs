@@ -204,7 +204,7 @@ impl Service {
             let (reader, visitor, signals) = (sink.heartbeat.clone(), sink.visitor.clone(), signals.clone());
             move || [reader.load(Ordering::Relaxed), visitor.heartbeat(), signals.load(Ordering::Relaxed)]
         };
-        let tell = |told: dbus::Told| notify(&[NotifyState::Status(&status(told))]);
+        let tell = |told: &dbus::Told| notify(&[NotifyState::Status(&status(told))]);
         let departed = dbus::forget_departed(state.clone(), connection).await?;
         let tasks = vec![
             tokio::spawn(departed),
@@ -415,7 +415,7 @@ fn sock_diag(passed: &mut Passed) -> Option<SockDiag> {
 }
 
 /// What the service is doing, in one line.
-fn status(told: dbus::Told) -> String {
+fn status(told: &dbus::Told) -> String {
     let connection = match told.source {
         "" => "no source of events: 'opensnitch-auditctl diagnose' says why",
         "netlink" => "reading the kernel's multicast",

@@ -93,7 +93,8 @@ impl Reader {
         self.seen.is_connected = matches!(taken, Some(Ok(_)));
         self.seen.is_fruitful = self.seen.is_connected && self.audisp.assembler.highest_serial().is_some();
         let lines = self.sink.state.store.statistics.lines_read.get();
-        self.sink.state.source.goes_on(lines, self.seen.is_connected);
+        let socket = taken.as_ref().and_then(|taken| taken.as_deref().ok());
+        self.sink.state.source.goes_on(lines, socket);
         match taken {
             None => {}
             Some(Ok(socket)) => info!(socket = %socket.display(), "the connection to auditd was kept over the restart"),
@@ -344,7 +345,7 @@ impl Reader {
                     // What is under way came in part, and is had whole from the multicast.
                     self.audisp.restart();
                 }
-                store.statistics.reconnects.add(u64::from(source.connected(lines) > 0));
+                store.statistics.reconnects.add(u64::from(source.connected(lines, socket) > 0));
                 // Debian's auditd flushes all rules when it starts.
                 rules_touched.notify(usize::MAX);
             }

@@ -1,7 +1,7 @@
 //! Whether events can arrive, for whoever asks.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ struct Inner {
     no_multicast: Option<String>,
     /// Since when, and how many lines had been read before.
     connected: Option<(Instant, u64)>,
+    /// Of the connection to auditd, or of the last one.
+    socket: PathBuf,
     connections: u64,
     refused: Vec<(PathBuf, ErrorKind)>,
     dismissed: u32,
@@ -54,6 +56,14 @@ impl Status {
         self.lock().serving.name()
     }
 
+    /// The same, and the path of auditd's socket where that is what they come through.
+    #[must_use]
+    pub fn source_and_socket(&self) -> (&'static str, Option<PathBuf>) {
+        let inner = self.lock();
+        let is_through_auditd = inner.serving == Serving::Audisp;
+        (inner.serving.name(), is_through_auditd.then(|| inner.socket.clone()))
+    }
+
     /// Who serves from now on.
     pub fn set_serving(&self, serving: Serving) {
         let before = std::mem::replace(&mut self.lock().serving, serving);
@@ -81,21 +91,24 @@ impl Status {
         }
     }
 
-    /// There was a connection before the service was restarted, and it may be there still, after so many lines.
-    pub fn goes_on(&self, lines_read: u64, is_connected: bool) {
+    /// There was a connection before the service was restarted, and it may be there still, through this socket, after so many
+    /// lines.
+    pub fn goes_on(&self, lines_read: u64, socket: Option<&Path>) {
         let mut inner = self.lock();
         inner.connections = 1;
-        inner.connected = is_connected.then(|| (Instant::now(), lines_read));
+        inner.connected = socket.map(|_| (Instant::now(), lines_read));
+        inner.socket = socket.map(Path::to_owned).unwrap_or_default();
         drop(inner);
         self.changed.notify(usize::MAX);
     }
 
-    /// There is a connection, after so many lines. Returns how many there were before it.
-    pub fn connected(&self, lines_read: u64) -> u64 {
+    /// There is a connection, through this socket, after so many lines. Returns how many there were before it.
+    pub fn connected(&self, lines_read: u64, socket: &Path) -> u64 {
         let mut inner = self.lock();
         let before = inner.connections;
         inner.connections += 1;
         inner.connected = Some((Instant::now(), lines_read));
+        socket.clone_into(&mut inner.socket);
         inner.refused.clear();
         before
     }

@@ -85,7 +85,7 @@ fn tags(xml: &str) -> Vec<String> {
 fn the_running_service_is_as_its_contract_says() {
     let Some(world) = World::start("") else { return };
     let contract = members(&shipped("dbus/org.opensnitch.Audit.xml"));
-    assert_eq!(contract.len(), 9 + 2 + 5 + 2);
+    assert_eq!(contract.len(), 9 + 2 + 6 + 2);
     assert!(
         contract.contains("method org.opensnitch.Audit.FindEvents, query a{sv} in, events aa{sv} out, next t out"),
         "{contract:?}"

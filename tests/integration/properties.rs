@@ -20,6 +20,7 @@ fn no_property_can_be_set() {
     let table = [
         ("Version", "s", "1"),
         ("Source", "s", "audisp"),
+        ("Socket", "s", "/run/other"),
         ("Connected", "b", "false"),
         ("RulesLoaded", "b", "true"),
         // The type makes no difference.
@@ -64,17 +65,23 @@ fn what_others_do_cannot_be_told_from_counters() {
 }
 
 #[test]
-fn the_source_and_that_it_can_be_read_change_in_one_signal() {
+fn the_source_its_socket_and_that_it_can_be_read_change_in_one_signal() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();
     root.wait_for_property("Connected", true);
+    let socket = world.bus.folder().join("audispd_events").display().to_string();
+    assert_eq!(root.property("Socket"), socket);
     let monitor = Listener::monitor(&root);
     // What a monitor hears: the interface, what changed with its type, what else changed.
     let told = || -> Vec<Value> { monitor.signals("PropertiesChanged") };
     let change = |source: &str, connected: bool| {
         json!([
             SERVICE,
-            {"Source": {"type": "s", "data": source}, "Connected": {"type": "b", "data": connected}},
+            {
+                "Source": {"type": "s", "data": source},
+                "Socket": {"type": "s", "data": if connected { &*socket } else { "" }},
+                "Connected": {"type": "b", "data": connected},
+            },
             []
         ])
     };

@@ -103,6 +103,10 @@ pub trait Audit {
     #[zbus(property)]
     fn source(&self) -> zbus::Result<String>;
 
+    /// The path of auditd's socket, where that is where events come from; else empty.
+    #[zbus(property)]
+    fn socket(&self) -> zbus::Result<String>;
+
     /// Whether events can be read.
     #[zbus(property)]
     fn connected(&self) -> zbus::Result<bool>;

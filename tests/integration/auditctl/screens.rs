@@ -1,6 +1,6 @@
 //! Each command's screen, as text that is kept (`tests/screens/`): at 80 and 132 columns, with and without colours.
 //!
-//! Only what no run has in common is made alike: times, and the pid of the service.
+//! Only what no run has in common is made alike: times, the pid of the service, and where the test's folder is.
 
 use std::fs;
 use std::path::Path;
@@ -69,7 +69,9 @@ fn keep(world: &World, name: &str, user: User, arguments: &[&str]) {
         for (colour, suffix) in [("never", ""), ("always", "-colour")] {
             let mut command = command(&world.bus, user, &[&["--color", colour], arguments].concat());
             let run = Run::of(command.env("COLUMNS", width.to_string()).stdin(Stdio::null()));
-            golden::compare(&format!("{name}-{width}{suffix}.txt"), &shown(&run.text, &run.said));
+            let folder = world.bus.folder().display().to_string();
+            let shown = shown(&run.text, &run.said).replace(&folder, "/run");
+            golden::compare(&format!("{name}-{width}{suffix}.txt"), &shown);
         }
     }
 }
