@@ -103,10 +103,14 @@ impl Column {
         match self {
             Self::Time if shown.roomy => 23,
             Self::Time => 11,
+            Self::Type if !shown.roomy => 7,
             Self::Type | Self::Terminal | Self::Family | Self::Protocol | Self::Sequence => 8,
             Self::Pid | Self::Parent => 7,
+            Self::User | Self::Group | Self::Login if !shown.roomy => 8,
             Self::User | Self::Group | Self::Login => 10,
             Self::Name => 15,
+            // A usual error, and a count.
+            Self::Result if !shown.roomy => 15,
             Self::Result => 20,
             Self::Unit | Self::App | Self::Container => 24,
             Self::Program | Self::Directory | Self::Arguments => 40,
@@ -121,6 +125,11 @@ impl Column {
             Self::Unit | Self::App | Self::Container | Self::Name => 8,
             _ => usize::MAX,
         }
+    }
+
+    /// Its middle can be spared: its ends tell what it is.
+    pub(super) fn is_long_by_nature(self) -> bool {
+        matches!(self, Self::Program | Self::Directory | Self::Arguments | Self::Unit | Self::App | Self::Container)
     }
 
     /// Numbers stand at the right.
@@ -151,7 +160,7 @@ impl Column {
             Self::Destination => destination(event),
             Self::Protocol => text(&event.protocol),
             Self::Family => text(&event.net_family),
-            Self::Result => return result(event, merged),
+            Self::Result => return result(event, merged, shown.roomy),
             Self::Unit => text(&event.unit),
             Self::App => text(&event.app),
             Self::Container => text(&event.container),
@@ -220,13 +229,18 @@ pub(super) fn outcome(event: &Event) -> String {
     }
 }
 
-fn result(event: &Event, merged: Merged) -> String {
+fn result(event: &Event, merged: Merged, roomy: bool) -> String {
     let mut result = outcome(event);
     if let Some(count @ 2..) = event.count {
-        let comma = if result.is_empty() { "" } else { ", " };
-        let _ = match merged {
-            Merged::Alike => write!(result, "{comma}×{count}"),
-            Merged::ByType => write!(result, "{comma}{} more", count - 1),
+        result.push_str(match (result.is_empty(), roomy) {
+            (true, _) => "",
+            (false, true) => ", ",
+            (false, false) => " ",
+        });
+        let _ = match (merged, roomy) {
+            (Merged::Alike, _) => write!(result, "×{count}"),
+            (Merged::ByType, true) => write!(result, "{} more", count - 1),
+            (Merged::ByType, false) => write!(result, "+{}", count - 1),
         };
     }
     result
@@ -279,18 +293,23 @@ pub(super) mod tests {
     #[test]
     fn what_is_merged_does_not_read_as_if_all_went_to_one_destination() {
         let table = [
-            (None, None, "", ""),
-            (Some(1), None, "", ""),
-            (Some(2), None, "1 more", "×2"),
-            (Some(20), Some("ECONNREFUSED"), "ECONNREFUSED, 19 more", "ECONNREFUSED, ×20"),
+            (None, None, ["", ""], ["", ""]),
+            (Some(1), None, ["", ""], ["", ""]),
+            (Some(2), None, ["1 more", "+1"], ["×2", "×2"]),
+            (
+                Some(20),
+                Some("ECONNREFUSED"),
+                ["ECONNREFUSED, 19 more", "ECONNREFUSED +19"],
+                ["ECONNREFUSED, ×20", "ECONNREFUSED ×20"],
+            ),
         ];
         for (count, error, by_type, alike) in table {
             let mut event = connect();
             event.count = count;
             event.outcome = error.map(|_| "failure".to_owned());
             event.error = error.map(str::to_owned);
-            assert_eq!(result(&event, Merged::ByType), by_type);
-            assert_eq!(result(&event, Merged::Alike), alike);
+            assert_eq!([true, false].map(|roomy| result(&event, Merged::ByType, roomy)), by_type);
+            assert_eq!([true, false].map(|roomy| result(&event, Merged::Alike, roomy)), alike);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Events one below the other: a table that fits its terminal, or JSON, one a line.
 //!
 //! Guarantee: a row is one line. Its header comes with the first row, and never without one. Where a terminal is narrow, times,
-//! pids and the like stay whole, and paths and destinations give way.
+//! pids and the like stay whole, and paths give way; a destination or a result that is wider than its column takes room from the
+//! other cells of its row.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,6 +18,9 @@ const SAMPLE: usize = 1000;
 
 /// Columns of a terminal that a cell takes at the most, also where there is no terminal: a command line has thousands.
 const MAX_CELL: usize = 256;
+
+/// Columns of a terminal that a path keeps where its row's destination and result need the room: `/us…curl` still says something.
+const SQUEEZED: usize = 8;
 
 /// How tables look.
 #[derive(Debug)]
@@ -126,6 +130,7 @@ fn header(out: impl Write, look: &Look, widths: &[usize]) -> io::Result<()> {
 /// One row. Nothing stands behind its last cell.
 fn line(mut out: impl Write, look: &Look, widths: &[usize], cells: &[(String, Style)]) -> io::Result<()> {
     let mut text = String::new();
+    let widths = shared(widths, look, cells);
     for ((cell, style), (columns, column)) in cells.iter().zip(widths.iter().zip(&look.columns)) {
         let cell = if look.width.is_some() { shortened(cell, *columns) } else { cell.clone() };
         let free = " ".repeat(columns.saturating_sub(width(&cell)));
@@ -135,6 +140,61 @@ fn line(mut out: impl Write, look: &Look, widths: &[usize], cells: &[(String, St
         let _ = write!(text, "{before}{style}{cell}{style:#}{behind}{}", look.gap());
     }
     writeln!(out, "{}", text.trim_end())
+}
+
+/// The widths of one row. A cell that is wider than its column, and may not lose its middle, takes what the cells behind it
+/// leave; and where that makes it whole, what those before it can spare.
+fn shared(widths: &[usize], look: &Look, cells: &[(String, Style)]) -> Vec<usize> {
+    let Some(terminal) = look.width else { return widths.to_vec() };
+    let gaps = look.gap().len() * widths.len().saturating_sub(1);
+    let mut free = terminal.saturating_sub(gaps + widths.iter().sum::<usize>());
+    let places = widths.iter().zip(cells).zip(&look.columns);
+    let mut row: Vec<_> =
+        places.map(|((&columns, (cell, _)), &column)| Place { column, columns, needed: width(cell) }).collect();
+    for at in (0..row.len()).rev() {
+        let (before, rest) = row.split_at_mut(at);
+        let Some((place, behind)) = rest.split_first_mut() else { break };
+        let wanted = place.needed.saturating_sub(place.columns);
+        if wanted == 0 || place.column.is_long_by_nature() {
+            continue;
+        }
+        let mut missing = wanted - wanted.min(free);
+        free -= wanted - missing;
+        behind.iter_mut().rev().for_each(|other| other.give(&mut missing));
+        if before.iter().map(Place::spare).sum::<usize>() >= missing {
+            before.iter_mut().rev().for_each(|other| other.give(&mut missing));
+        }
+        place.columns += wanted - missing;
+    }
+    row.into_iter().map(|place| place.columns).collect()
+}
+
+/// A cell's place in its row.
+struct Place {
+    column: Column,
+    /// What it has, of the terminal's columns.
+    columns: usize,
+    /// What would show it whole.
+    needed: usize,
+}
+
+impl Place {
+    /// What it does not need, or can do without.
+    fn spare(&self) -> usize {
+        let least = match self.column {
+            column if column.is_long_by_nature() => SQUEEZED.min(self.needed),
+            column if column.least() < usize::MAX => self.needed,
+            // What stands in a column of numbers and words stays there.
+            _ => self.columns,
+        };
+        self.columns.saturating_sub(least)
+    }
+
+    fn give(&mut self, missing: &mut usize) {
+        let given = self.spare().min(*missing);
+        self.columns -= given;
+        *missing -= given;
+    }
 }
 
 /// The widths of columns that fit a terminal together: the widest of those that can gives way, and where that is not enough the
@@ -203,6 +263,32 @@ TIME                     TYPE      PID  USER  PROGRAM        DESTINATION        
             assert_eq!(shown.lines().count(), 3, "{shown}");
             assert!(shown.lines().all(|line| width(line) <= columns), "{columns}:\n{shown}");
             assert!(shown.contains('…') && (columns == 60 || shown.contains("ECONNREFUSED")), "{columns}:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_path_is_cut_where_its_row_has_room() {
+        let mut look = look(Some(80));
+        look.shown.roomy = false;
+        let mut repeated = failed();
+        (repeated.dst_host, repeated.count) = (Some("198.51.100.66".to_owned()), Some(3));
+        repeated.dst_port = Some(6667);
+        let mut six = connect();
+        six.dst_host = Some("2001:db8:0:1:2:3:4".to_owned());
+        let mut other = connect();
+        other.pid = Some(4_194_304);
+        let mut out = Vec::new();
+        let mut live = Table::live(&mut out, &look, Merged::Alike);
+        for event in [&repeated, &six, &other] {
+            live.row(event).unwrap();
+        }
+        drop(live);
+        let live = String::from_utf8(out).unwrap();
+        for shown in [live, table(&look, &[repeated, six, other])] {
+            assert!(shown.contains(" 198.51.100.66:6667 ECONNREFUSED ×3\n"), "{shown}");
+            assert!(shown.contains(" [2001:db8:0:1:2:3:4]:443\n"), "{shown}");
+            assert!(shown.contains("11-22 10:55 connect") && shown.contains(" 4194304 1000 "), "{shown}");
+            assert!(shown.lines().all(|line| width(line) <= 80), "{shown}");
         }
     }
 
