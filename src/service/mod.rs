@@ -54,6 +54,10 @@ use crate::store::{Restored, Row, Store};
 /// How long the whole history may take to be kept for the next start.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long systemd may take to say whether it starts us again. On a busy machine that is no moment, and what happens between two
+/// processes is seen only where the rules stay.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
 /// How long the bus may take to let us go.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -128,7 +132,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     };
     notify(&[NotifyState::Stopping]);
     // Nothing here may wait long: rules are taken back first, since they cost every program something.
-    let restarts = result.is_err() || systemd::restarts_us(&connection, FAREWELL).await;
+    let restarts = result.is_err() || systemd::restarts_us(&connection, ANSWER_WITHIN).await;
     service.stop(restarts).await;
     if result.is_ok() {
         let _ = timeout(FAREWELL, farewell(connection)).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 use zbus::Connection;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -18,7 +18,10 @@ pub(super) async fn restarts_us(connection: &Connection, limit: Duration) -> boo
             debug!(%error, "systemd does not say whether it starts us again");
             false
         }
-        Err(_) => false,
+        Err(_) => {
+            warn!("systemd does not say in time whether it starts us again: what happens until then is not seen");
+            false
+        }
     }
 }
 
