@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::rules::Setting;
 use crate::source::MULTICAST_PASSED_AS;
-use crate::store::{MAX_SNAPSHOT, Restored, Store, Unusable};
+use crate::store::{Losses, MAX_SNAPSHOT, Restored, Store, Unusable};
 
 /// The names of the descriptors at systemd. A new snapshot is there before the old one goes, so it has two.
 const SNAPSHOTS: [&str; 2] = ["store-0", "store-1"];
@@ -42,7 +42,7 @@ const READING: u8 = 1;
 const AT_REST: u8 = 2;
 
 /// Another number whenever [`Place`] changes: what another version wrote is not read.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// How far the reader is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub(super) struct Place {
     pub(super) sequence: u64,
     /// Those that have begun.
     pub(super) under_way: u64,
+    /// What was known to be missing.
+    pub(super) losses: Losses,
     /// In the bytes of the connection.
     pub(super) framer: FramerState,
     /// Those of auditd's.

@@ -387,8 +387,11 @@ fn left(config: &Config, passed: &mut Passed) -> Left {
     if let Some(Restored { store, pending }) = &left.store {
         let (reached, under_way) = left.place.as_ref().map_or((0, 0), |place| (place.sequence, place.under_way));
         let unsaved = store.goes_on(reached, under_way, pending.len());
-        if unsaved > 0 {
+        let knew_of_more = left.place.as_ref().is_some_and(|place| store.statistics.knew_of(&place.losses));
+        if unsaved > 0 || knew_of_more {
             store.statistics.last_loss.set(pipeline::realtime_us());
+        }
+        if unsaved > 0 {
             warn!(
                 unsaved,
                 "the last process ended before it could save the newest events: they are not in the history. \

@@ -158,6 +158,8 @@ impl Reader {
         Place {
             sequence: self.sequence,
             under_way: if ends { 0 } else { serves.assembler.under_way() as u64 },
+            // Who goes on where this one ends in order looks for them still.
+            losses: self.sink.state.store.statistics.losses(if ends { 0 } else { serves.assembler.outstanding() }),
             framer: if ends { framer } else { framer.without_rest() },
             audisp: self.audisp.records(ends),
             multicast: match takes_multicast {

@@ -40,7 +40,7 @@ pub use row::{Extra, OUTCOMES, Row, Source, Whose, outcome_name};
 pub use shared::Origin;
 pub use shares::Owner;
 pub use snapshot::{MAX_SNAPSHOT, Restored, Unusable};
-pub use statistics::{Counter, Statistics};
+pub use statistics::{Counter, Losses, Statistics};
 
 /// Rows passed while the lock is held: some microseconds.
 const CHUNK: usize = 64;

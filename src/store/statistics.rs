@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// One number. It only grows, but for those that say how many there are now, or when.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -117,4 +119,42 @@ counters! {
     reconnects: "Reconnects",
     /// Events that never came, by their missing serials.
     serial_gaps: "SerialGaps",
+}
+
+/// What never came, by the counters that say so. A process that was killed knew of more than its last snapshot tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    serial_gaps: u64,
+    events_incomplete: u64,
+    lines_torn: u64,
+    multicast_overruns: u64,
+}
+
+impl Statistics {
+    /// As they are now; so many serials are `outstanding`, and who goes on elsewhere in the stream will not look for them.
+    #[must_use]
+    pub fn losses(&self, outstanding: u32) -> Losses {
+        Losses {
+            serial_gaps: self.serial_gaps.get().saturating_add(outstanding.into()),
+            events_incomplete: self.events_incomplete.get(),
+            lines_torn: self.lines_torn.get(),
+            multicast_overruns: self.multicast_overruns.get(),
+        }
+    }
+
+    /// Counts what the last process knew of and is not counted here. Whether there was any.
+    pub fn knew_of(&self, losses: &Losses) -> bool {
+        let known = [
+            (&self.serial_gaps, losses.serial_gaps),
+            (&self.events_incomplete, losses.events_incomplete),
+            (&self.lines_torn, losses.lines_torn),
+            (&self.multicast_overruns, losses.multicast_overruns),
+        ];
+        let mut is_news = false;
+        for (counter, known) in known.into_iter().filter(|(counter, known)| *known > counter.get()) {
+            counter.set(known);
+            is_news = true;
+        }
+        is_news
+    }
 }

@@ -162,6 +162,25 @@ fn what_a_killed_process_had_in_its_own_memory_is_counted_and_nothing_else_is_mi
 }
 
 #[test]
+fn what_a_killed_process_had_missed_is_counted_though_it_might_still_have_come() {
+    let Some(mut kept) = Kept::start() else { return };
+    let [first, _never_sent, second, third] = [(); 4].map(|()| Records::connect(1));
+    kept.auditd.send(first.text());
+    kept.auditd.send(second.text());
+    kept.root().wait_for_counter("EventsMatched", 2);
+    assert_eq!(kept.root().counter("SerialGaps"), 0);
+    // When it reads this one, it has written down how far it was before.
+    kept.auditd.send(third.text());
+    kept.root().wait_for_counter("EventsMatched", 3);
+    kept.end(Signal::KILL);
+    kept.start_again();
+    let root = kept.root();
+    // Other tests take serials, too.
+    assert!(root.counter("SerialGaps") > 0);
+    assert!(root.counter("LastLoss") > 0);
+}
+
+#[test]
 fn one_that_is_killed_while_it_reads_makes_nothing_up() {
     let Some(mut kept) = Kept::start() else { return };
     let mut sent = 0;

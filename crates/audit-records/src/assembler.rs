@@ -352,6 +352,12 @@ impl Assembler {
         self.gaps.highest()
     }
 
+    /// The serials that have not come, though later ones have: they are not counted as missing yet, and may still come.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        self.gaps.outstanding()
+    }
+
     /// The events under the key that are under way, as far as their records tell by now.
     #[must_use]
     pub fn under_way(&self) -> usize {

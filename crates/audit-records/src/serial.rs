@@ -29,6 +29,11 @@ impl SerialGaps {
         self.highest
     }
 
+    /// The serials that have not come, though later ones have: they are not counted yet, and may still come.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.highest.map_or(0, |_| self.seen.iter().map(|word| word.count_zeros()).sum())
+    }
+
     /// Counting begins behind this serial: those up to it came, as far as anybody can tell.
     pub(crate) fn after(serial: Option<u32>) -> Self {
         Self { highest: serial, seen: [u64::MAX; WORDS], missing: 0 }
@@ -98,6 +103,19 @@ mod tests {
         assert_eq!(missing((1..5000).filter(|serial| *serial != 100)), 1);
         assert_eq!(missing((1..5000).filter(|serial| serial % 2 == 0)), (3973 - 3) / 2 + 1);
         assert_eq!(missing((1..1000).filter(|serial| *serial != 100)), 0);
+    }
+
+    #[test]
+    fn what_may_still_come_is_outstanding() {
+        let mut gaps = SerialGaps::default();
+        let mut outstanding = |serial| {
+            gaps.see(serial);
+            (gaps.outstanding(), gaps.count())
+        };
+        let expected = [(0, 0), (0, 0), (3, 0), (2, 0), (1022, 1), (1021, 2)];
+        assert_eq!([100, 101, 105, 103, 1127, 1128].map(&mut outstanding), expected);
+        assert_eq!(SerialGaps::default().outstanding(), 0);
+        assert_eq!(SerialGaps::after(Some(7)).outstanding(), 0);
     }
 
     #[test]
