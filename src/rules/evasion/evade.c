@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
+#include <linux/sctp.h>
 #include <linux/vm_sockets.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -53,14 +54,18 @@ static int stream(void) { return need(socket(AF_INET, SOCK_STREAM, 0), "socket")
 
 static int datagram(void) { return need(socket(AF_INET, SOCK_DGRAM, 0), "socket"); }
 
-/* From now on somebody listens at the destination. */
-static int listens(void) {
+static int sctp(void) { return need(socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP), "socket"); }
+
+/* From now on somebody listens at the destination, and takes so many connections and one more. */
+static int listens_for(int waiting) {
   int server = stream(), on = 1;
   need(setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
   need(bind(server, (void *)&to, sizeof to), "bind");
-  need(listen(server, 1), "listen");
+  need(listen(server, waiting), "listen");
   return server;
 }
+
+static int listens(void) { return listens_for(1); }
 
 static struct msghdr message(struct sockaddr_in *name) {
   return (struct msghdr){.msg_name = name, .msg_namelen = sizeof *name, .msg_iov = &piece, .msg_iovlen = 1};
@@ -139,12 +144,17 @@ static struct io_uring_sqe *sending(struct ring *ring, int operation, int fd, st
   return new;
 }
 
-/* Submits all requests and waits until each is done. Returns what the last one that was done returned. */
-static int submit(struct ring *ring) {
+/* Submits all requests, and waits until so many are done. */
+static void hand_over(struct ring *ring, unsigned done) {
   __atomic_store_n((unsigned *)(ring->queue + ring->made.sq_off.tail), ring->filled, __ATOMIC_RELEASE);
   unsigned flags = IORING_ENTER_GETEVENTS, submitted = ring->filled;
   if (ring->made.flags & IORING_SETUP_SQPOLL) flags |= IORING_ENTER_SQ_WAKEUP, submitted = 0;
-  need(syscall(SYS_io_uring_enter, ring->fd, submitted, ring->filled, flags, 0, 0), "io_uring_enter");
+  need(syscall(SYS_io_uring_enter, ring->fd, submitted, done, flags, 0, 0), "io_uring_enter");
+}
+
+/* Submits all requests and waits until each is done. Returns what the last one that was done returned. */
+static int submit(struct ring *ring) {
+  hand_over(ring, ring->filled);
   char *done = mmap(0, ring->made.cq_off.cqes + ring->made.cq_entries * sizeof(struct io_uring_cqe), PROT_READ, MAP_SHARED,
                     ring->fd, IORING_OFF_CQ_RING);
   if (done == MAP_FAILED) absent("mmap");
@@ -188,6 +198,21 @@ static void deceive_by_ring(void) {
   connecting(&both, stream(), &to);
   sending(&both, IORING_OP_SEND, datagram(), &other);
   began(submit(&both), "io_uring");
+}
+
+/* A connect that is still under way when its process starts another program: nobody takes it. Whoever took the only place
+ * is a child, so that its connect is not among what is seen. */
+static void start_program_while_ring_connects(void) {
+  listens_for(0);
+  pid_t child = fork();
+  if (!child) _exit(connect(stream(), (void *)&to, sizeof to) < 0);
+  waitpid(child, 0, 0);
+  struct ring one = ring(0);
+  connecting(&one, stream(), &to)->flags = IOSQE_ASYNC;
+  hand_over(&one, 0);
+  usleep(100000);
+  execl("/bin/sleep", "sleep", "1", NULL);
+  absent("execl");
 }
 
 static int socket_by_ring(void) {
@@ -250,6 +275,11 @@ static void vsock(void) {
   struct sockaddr_vm where = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = 7007};
   int fd = need(socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
   connect(fd, (void *)&where, sizeof where);
+}
+
+/* Connects without a call that takes an address. */
+static void sctp_connect_by_option(void) {
+  began(setsockopt(sctp(), IPPROTO_SCTP, SCTP_SOCKOPT_CONNECTX, &to, sizeof to), "SCTP_SOCKOPT_CONNECTX");
 }
 
 /* As 32-bit programs call the kernel. Registers and pointers have 32 bits then. */
@@ -389,6 +419,9 @@ int main(int count, char **words) {
   WAY("connect", connect(stream(), (void *)&to, sizeof to))
   WAY("udp-connect", connect(datagram(), (void *)&to, sizeof to))
   WAY("mptcp", connect(need(socket(AF_INET, SOCK_STREAM, 262), "socket"), (void *)&to, sizeof to))
+  WAY("sctp", began(connect(sctp(), (void *)&to, sizeof to), "connect"))
+  WAY("sctp-option", sctp_connect_by_option())
+  WAY("sctp-sendto", sendto_with(sctp(), 0))
   WAY("own-network", own_network())
   WAY("tfo-sendto", sendto_with(stream(), MSG_FASTOPEN))
   WAY("tfo-sendmsg", sendmsg_with(stream(), MSG_FASTOPEN))
@@ -407,6 +440,7 @@ int main(int count, char **words) {
   WAY("uring-connect", connect_by_ring(0, 0))
   WAY("uring-connect-worker", connect_by_ring(0, IOSQE_ASYNC))
   WAY("uring-connect-poller", connect_by_ring(IORING_SETUP_SQPOLL, 0))
+  WAY("uring-connect-execve", start_program_while_ring_connects())
   WAY("uring-connect-two", two_by_ring())
   WAY("uring-connect-deceiving", deceive_by_ring())
   WAY("uring-socket", connect_on_socket_by_ring())

@@ -23,6 +23,15 @@ by_evasion() {
   event_has "$pid" EventType send DstHost 127.0.0.77 DstPort 7007
 }
 
+# A connect of a ring's worker that ends as its process starts another program: it is not that one's.
+by_ring_before_program() {
+  local pid event
+  pid=$(evade uring-connect-execve)
+  event=$(eventually 20 connect_of "$pid" && connect_of "$pid")
+  matches 'its program' "$(field "$event" ProcPath)" '^(/run/vm/programs/evade)?$'
+}
+connect_of() { find_events Pid u "$1" EventType s connect | jq --exit-status --compact-output '.[0]'; }
+
 over_ipv6() {
   local pid
   pid=$(connect inet6 ::1 666)
@@ -89,6 +98,7 @@ check 'a 32-bit program, directly' compat32 direct 362
 if [ "$DEBIAN" -ge 13 ]; then
   check 'through io_uring' by_ring
   check 'a datagram through io_uring' by_evasion uring-udp-sendmsg
+  check 'through io_uring, and then another program' by_ring_before_program
 fi
 check 'by TCP Fast Open' by_evasion tfo-sendto
 check 'by TCP Fast Open, 32-bit' by_evasion tfo-sendto32
