@@ -14,7 +14,17 @@ use crate::source::Multicast;
 /// The one that systemd passed, if it did.
 pub(super) fn of_systemd(passed: Option<OwnedFd>) -> Option<Multicast> {
     let unusable = |error: &_| warn!("the multicast socket that systemd passed cannot be used: {error}");
-    Multicast::from_fd(passed?).inspect_err(unusable).ok()
+    Multicast::from_fd(passed?).inspect_err(unusable).inspect(tell_buffer).ok()
+}
+
+fn tell_buffer(multicast: &Multicast) {
+    if let Some(bytes) = multicast.small_buffer() {
+        info!(
+            bytes,
+            "the kernel's multicast has a small buffer: a burst of events may be lost (net.core.rmem_max, or ReceiveBuffer= \
+             of opensnitch-audit-multicast.socket)"
+        );
+    }
 }
 
 /// The multicast as this configuration wants it; `had` is one that is there already.
@@ -29,12 +39,7 @@ pub(super) async fn wanted(config: &Config, had: Option<Multicast>, state: &Arc<
     };
     match opened {
         Ok(multicast) => {
-            if let Some(bytes) = multicast.small_buffer() {
-                info!(
-                    bytes,
-                    "the kernel's multicast has a small buffer: a burst of events may be lost (net.core.rmem_max)"
-                );
-            }
+            tell_buffer(&multicast);
             Some(multicast)
         }
         Err(why) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use audit_records::{Event, Framer, FramingCounts, RuleChange};
+use audit_records::{Assembler, Event, Framer, FramingCounts, RuleChange};
 use tracing::{info, warn};
 
 use super::feed::{Feed, Intake};
@@ -195,10 +195,19 @@ impl Reader {
             *passed_over += u64::from(!is_taken);
         };
         let mut came = false;
-        while let Some(line) = audisp.line() {
+        let mut torn = self.framing.torn;
+        // Nobody knows whose record was in a line that was torn. What had begun before it may lack that one, and looks whole.
+        let mut forgets = |assembler: &mut Assembler, torn_by_now| {
+            if torn_by_now > std::mem::replace(&mut torn, torn_by_now) && has_reserve {
+                assembler.forget();
+            }
+        };
+        while let Some((line, torn_by_now)) = audisp.line() {
             came = true;
+            forgets(assembler, torn_by_now);
             assembler.push(line, now, &mut keep);
         }
+        forgets(assembler, audisp.counts().torn);
         assembler.expire(now, &mut keep);
         intake.hand_on();
         if came {

@@ -116,9 +116,9 @@ impl Audisp {
         self.framer.is_newline_less()
     }
 
-    /// The next line of what the last [`Sources::wait`](super::Sources::wait) brought.
-    pub fn line(&mut self) -> Option<&[u8]> {
-        if self.has_ended { self.framer.last_line() } else { self.framer.line() }
+    /// The next line of what the last [`Sources::wait`](super::Sources::wait) brought, and how many were torn by then.
+    pub fn line(&mut self) -> Option<(&[u8], u64)> {
+        if self.has_ended { self.framer.last_counted_line() } else { self.framer.counted_line() }
     }
 
     /// What to wait for until [`go_on`](Self::go_on) has something to do, and until when.

@@ -1,16 +1,23 @@
 //! The kernel's own multicast, beside auditd and without it.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use opensnitch_audit::source::{Message, Multicast};
+use opensnitch_audit::source::{MULTICAST_PASSED_AS, Message, Multicast};
+use rustix::net::sockopt;
 use rustix::process::Signal;
 
 use crate::diagnose::finding;
-use crate::support::{Client, Daemon, FakeAuditd, Kernel, PrivateBus, User, available, eventually};
+use crate::support::{Client, Daemon, FakeAuditd, Kernel, PrivateBus, Systemd, User, available, eventually};
+
+/// Bytes that hold a few records, …
+const SMALL_BUFFER: usize = 8 * 1024;
+/// … and so many connects are more.
+const LAST: u16 = 100;
 
 #[test]
 fn events_come_from_the_kernel_alone() {
@@ -81,9 +88,13 @@ fn every_port(root: &Client, last: u16) -> Vec<u64> {
     })
 }
 
+/// The number of the record that has an address.
+const SOCKADDR: u16 = 1306;
+
 /// Stands between the kernel and the service as auditd does.
 struct Relay {
     silent: Arc<AtomicBool>,
+    tears: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     thread: thread::JoinHandle<FakeAuditd>,
 }
@@ -91,8 +102,8 @@ struct Relay {
 impl Relay {
     fn start(mut auditd: FakeAuditd) -> Self {
         let mut multicast = Multicast::open().unwrap();
-        let (silent, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (is_silent, has_ended) = (silent.clone(), ended.clone());
+        let [silent, tears, ended] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        let [is_silent, is_to_tear, has_ended] = [&silent, &tears, &ended].map(Arc::clone);
         let thread = thread::spawn(move || {
             while !has_ended.load(Ordering::Relaxed) {
                 match multicast.receive().unwrap() {
@@ -102,7 +113,9 @@ impl Relay {
                             thread::sleep(Duration::from_millis(10));
                         }
                         let text = String::from_utf8_lossy(text).replace('\n', " ");
-                        auditd.send(format!("type=UNKNOWN[{number}] msg={text}\n"));
+                        let is_torn = number == SOCKADDR && is_to_tear.swap(false, Ordering::Relaxed);
+                        let second = if is_torn { " type=UNKNOWN[1300] msg=audit(1.000:1): " } else { "" };
+                        auditd.send(format!("type=UNKNOWN[{number}] msg={text}{second}\n"));
                     }
                     Some(_) => {}
                     None => thread::sleep(Duration::from_millis(20)),
@@ -110,7 +123,12 @@ impl Relay {
             }
             auditd
         });
-        Self { silent, ended, thread }
+        Self { silent, tears, ended, thread }
+    }
+
+    /// The next address is in a line that cannot be read.
+    fn tear(&self) {
+        self.tears.store(true, Ordering::Relaxed);
     }
 
     fn be_silent(&self, silent: bool) {
@@ -166,9 +184,12 @@ fn auditd_and_the_kernel_take_turns_without_a_double_and_without_a_gap() {
     auditd.start();
     auditd.accept();
     let relay = Relay::start(auditd);
-    let last = until("audisp");
+    until("audisp");
+    // Anybody's text can make a line look torn: what was in it comes from the kernel.
+    relay.tear();
+    let last = until("netlink");
     let log = daemon.log();
-    for why in ["brings nothing while the kernel does", "there is no connection to auditd"] {
+    for why in ["brings nothing while the kernel does", "there is no connection to auditd", "does not bring all"] {
         assert!(log.contains(why), "{why}: {log}");
     }
     let ports = every_port(&root, last);
@@ -179,6 +200,47 @@ fn auditd_and_the_kernel_take_turns_without_a_double_and_without_a_gap() {
     let events = root.counter("EventsMatched");
     assert_eq!(events, u64::from(last));
     relay.end();
+}
+
+#[test]
+fn what_the_kernel_threw_away_is_counted_and_said() {
+    if !available(&["auditctl"]) {
+        return;
+    }
+    let bus = PrivateBus::start();
+    let Some(kernel) = Kernel::of(bus.folder()) else { return };
+    // As systemd's own, but for its buffer: a flood fills it while nobody reads.
+    let multicast = Multicast::open().unwrap();
+    sockopt::set_socket_recv_buffer_size(&multicast, SMALL_BUFFER).unwrap();
+    let systemd = Systemd::start(bus.folder());
+    systemd.hold(MULTICAST_PASSED_AS, multicast.as_fd().try_clone_to_owned().unwrap());
+    let daemon = Daemon::start_by(&systemd, &bus, "source = 'netlink'");
+    let root = bus.client(User::Root);
+    root.wait_for_property("Source", "netlink");
+    assert_eq!((root.counter("MulticastOverruns"), root.counter("LastLoss")), (0, 0));
+    daemon.wait_for_log("has a small buffer");
+    eventually("audit", || (kernel.status("enabled") == 1).then_some(()));
+    let mut connects = kernel.connects();
+    let mut witness = Multicast::open().unwrap();
+    daemon.kill(Signal::STOP);
+    (1..=LAST).for_each(|port| connects.to(port));
+    let last = format!("saddr=0200{LAST:04X}");
+    eventually("the last connect", || {
+        while let Some(message) = witness.receive().unwrap() {
+            if let Message::Record(SOCKADDR, text) = message
+                && String::from_utf8_lossy(text).contains(&last)
+            {
+                return Some(());
+            }
+        }
+        None
+    });
+    daemon.kill(Signal::CONT);
+    eventually("an overrun", || (root.counter("MulticastOverruns") > 0 && root.counter("LastLoss") > 0).then_some(()));
+    eventually("the next event", || {
+        connects.to(LAST + 1);
+        (root.event_of(connects.pid()).ok()?["DstPort"] == LAST + 1).then_some(())
+    });
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A restart loses nothing: the next process goes on where the last one was.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::Signal;
@@ -70,6 +71,14 @@ impl Kept {
         assert_eq!(all.len(), serials.len(), "an event is there twice: {serials:?}");
         serials
     }
+}
+
+/// Whether this user can open what a process holds under that number.
+fn can_open(user: User, pid: u32, number: &str) -> bool {
+    let ids = [format!("--reuid={}", user.uid()), format!("--regid={}", user.uid())];
+    let mut command = Command::new("setpriv");
+    command.args(ids).args(["--clear-groups", "head", "-c", "1"]).arg(format!("/proc/{pid}/fd/{number}"));
+    command.output().unwrap().status.success()
 }
 
 const LOSSES: [&str; 6] =
@@ -281,4 +290,26 @@ fn a_connection_that_ended_meanwhile_is_read_to_its_end() {
     kept.auditd.send(next.text());
     kept.root().wait_for_event_of(next.pid);
     assert_eq!(kept.root().counter("Reconnects"), 1);
+}
+
+#[test]
+fn nobody_else_opens_what_is_kept() {
+    let Some(mut kept) = Kept::start() else { return };
+    kept.auditd.send(Records::connect(1).text());
+    kept.wait_until_kept();
+    let mut memories = BTreeSet::new();
+    // The service, and who stands in systemd's place.
+    for pid in [kept.daemon.pid(), std::process::id()] {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap) {
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let target = target.to_string_lossy().into_owned();
+            let number = entry.file_name().into_string().unwrap();
+            // Another test's may be gone by now.
+            if target.starts_with("/memfd:opensnitch-audit") && can_open(User::Root, pid, &number) {
+                assert!(!can_open(User::Alice, pid, &number), "{target} of {pid}");
+                memories.insert(target);
+            }
+        }
+    }
+    assert_eq!(memories.len(), 2, "{memories:?}");
 }

@@ -136,6 +136,27 @@ fn a_torn_line_is_counted_and_costs_nothing_but_itself() {
 }
 
 #[test]
+fn an_id_that_a_program_wrote_takes_no_event_away() {
+    let Some(mut world) = World::start("") else { return };
+    let root = world.root();
+    let [by_name, by_message, by_argument] = [1, 2, 3].map(Records::connect);
+    // What was handed on under an id is not handed on twice: so nobody may say that something was.
+    let record = |records: &Records| format!("type=SYSCALL msg=audit({}): key=\"opensnitch\"", records.id());
+    let message = format!("audit({}): {}", by_message.id(), by_message.lines()[0].split_once("): ").unwrap().1);
+    let texts = [
+        format!("type=NETFILTER_CFG msg=audit(1.000:1): table={}:2 family=2 entries=1\n", record(&by_name)),
+        format!("type=USER_CMD msg=audit(1.000:2): pid=9 uid=1000 auid=1000 ses=1 msg='op={message} res=success'\n"),
+        Records::execve(&["x", &record(&by_argument)]).title(&record(&by_argument)).text(),
+    ];
+    world.auditd.send(texts.concat());
+    for (records, port) in [by_name, by_message, by_argument].iter().zip(1..) {
+        world.auditd.send(records.text());
+        assert_eq!(root.wait_for_event_of(records.pid)["DstPort"], port);
+    }
+    assert_eq!((root.counter("LinesTorn"), root.counter("EventsMatched")), (1, 4));
+}
+
+#[test]
 fn a_stream_without_newlines_is_not_read() {
     let Some(mut world) = World::start("") else { return };
     let root = world.root();

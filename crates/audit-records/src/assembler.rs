@@ -449,6 +449,15 @@ impl Assembler {
         }
     }
 
+    /// Forgets all that is under way, uncounted: something of it is missing, nobody knows of which, and all of it is had from
+    /// another source. What still comes of it is late.
+    pub fn forget(&mut self) {
+        self.bytes = 0;
+        for open in std::mem::take(&mut self.open) {
+            self.close(open);
+        }
+    }
+
     fn find(&self, id: EventId, node: &[u8]) -> Option<usize> {
         // Mostly nobody is named, and to compare nothing with nothing is a slow call.
         let is_named = |open: &Open| !(open.node.is_empty() && node.is_empty());
@@ -492,7 +501,7 @@ impl Assembler {
     }
 
     fn finish(&mut self, at: usize, out: &mut impl FnMut(Event<'_>)) {
-        let mut open = self.open.remove(at);
+        let open = self.open.remove(at);
         self.bytes -= open.text.len();
         let is_whole = open.state.eoe && open.state.has_subject();
         self.counts.assembled += u64::from(open.state.has_subject());
@@ -505,6 +514,11 @@ impl Assembler {
             let event = event(&open, is_whole, self.keep_raw, &mut self.counts);
             out(event);
         }
+        self.close(open);
+    }
+
+    /// It is over: what still comes of it is late.
+    fn close(&mut self, mut open: Box<Open>) {
         if self.recent.len() == MAX_RECENT {
             self.recent.pop_front();
         }
@@ -857,6 +871,24 @@ mod tests {
             }
             assert_eq!(raw, keep_raw.then(|| lines.join("\n").into_bytes()));
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_no_event_and_is_late() {
+        let mut harness = Harness::new();
+        harness.push(1, "SYSCALL", OURS, 0);
+        harness.push(2, "SYSCALL", OURS, 0);
+        harness.assembler.forget();
+        for serial in [1, 2] {
+            harness.push(serial, "SOCKADDR", INET, 0);
+            harness.push(serial, "EOE", "", 0);
+        }
+        assert_eq!(harness.assembler.deadline(), None);
+        harness.push(3, "SYSCALL", OURS, 0);
+        harness.push(3, "EOE", "", 0);
+        assert_eq!(harness.seen, [(3, None, true)]);
+        let counts = harness.assembler.counts();
+        assert_eq!((counts.assembled, counts.incomplete, counts.late), (1, 0, 2));
     }
 
     #[test]

@@ -256,11 +256,22 @@ impl Framer {
 
     /// The next line, without its end; `None` until more bytes are there.
     pub fn line(&mut self) -> Option<&[u8]> {
+        self.counted_line().map(|(line, _)| line)
+    }
+
+    /// As [`line`](Self::line), and how many lines were [torn](FramingCounts::torn) by then, this one among them: whoever
+    /// goes on from there may have to know before it reads on.
+    pub fn counted_line(&mut self) -> Option<(&[u8], u64)> {
         self.take(Self::find)
     }
 
     /// As [`line`](Self::line), at the end of a stream. What has no newline is torn, but for a line that is the whole stream.
     pub fn last_line(&mut self) -> Option<&[u8]> {
+        self.last_counted_line().map(|(line, _)| line)
+    }
+
+    /// As [`last_line`](Self::last_line) and [`counted_line`](Self::counted_line).
+    pub fn last_counted_line(&mut self) -> Option<(&[u8], u64)> {
         self.take(|framer| {
             if framer.format == Format::Unknown && framer.recognise().is_none() {
                 // Too short for a header: then it is text, whatever it begins with.
@@ -273,7 +284,7 @@ impl Framer {
         })
     }
 
-    fn take(&mut self, find: impl Fn(&mut Self) -> Found) -> Option<&[u8]> {
+    fn take(&mut self, find: impl Fn(&mut Self) -> Found) -> Option<(&[u8], u64)> {
         self.consume_pending();
         loop {
             match find(self) {
@@ -283,11 +294,12 @@ impl Framer {
                 Found::Line { skip, length, next } => {
                     self.counts.lines += 1;
                     self.pending = next;
+                    let torn = self.counts.torn;
                     if !self.typed.is_empty() {
-                        return Some(&self.typed);
+                        return Some((&self.typed, torn));
                     }
                     let begin = self.start + skip;
-                    return self.buffer.get(begin..begin + length);
+                    return self.buffer.get(begin..begin + length).map(|line| (line, torn));
                 }
             }
         }

@@ -72,6 +72,11 @@ impl Systemd {
         names
     }
 
+    /// It has one more, of a unit of its own.
+    pub(crate) fn hold(&self, name: &str, fd: OwnedFd) {
+        self.kept.lock().unwrap().push((name.to_owned(), fd));
+    }
+
     /// Something else is kept in place of what has a name like this.
     pub(crate) fn replace(&self, like: &str, mut other: impl FnMut(&OwnedFd) -> OwnedFd) {
         for (_, fd) in self.kept.lock().unwrap().iter_mut().filter(|(name, _)| name.starts_with(like)) {
