@@ -122,8 +122,11 @@ fn only_message(datagram: &[u8]) -> Received<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use rustix::net::{SendFlags, sendto};
+
     use super::super::message;
     use super::*;
+    use crate::testing::say;
 
     const EOE: u16 = 1320;
 
@@ -159,6 +162,29 @@ mod tests {
         for fd in [unix.into(), datagrams(Family::SockDiag), datagrams(Family::Audit)] {
             assert_eq!(Group::from_fd(fd, Family::Audit, 1).unwrap_err(), Error::Foreign);
         }
+    }
+
+    #[test]
+    fn what_another_than_the_kernel_sends_is_garbage() {
+        let Ok(mut group) = Group::join(Family::Audit, 1, 1 << 20) else {
+            return say("SKIPPED what another than the kernel sends: this machine has no audit for this process");
+        };
+        let address = SocketAddrNetlink::try_from(getsockname(&group).unwrap()).unwrap();
+        let protocol = Some(Family::Audit.protocol());
+        let other = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol).unwrap();
+        let forged = message(EOE, 0, 0, b"audit(1.000:1): ").unwrap();
+        // Root may; the kernel refuses everybody else.
+        sendto(&other, &forged, SendFlags::empty(), &SocketAddrNetlink::new(address.pid(), 0)).unwrap();
+        let mut garbage = 0;
+        loop {
+            match group.receive().unwrap() {
+                Received::Garbage => garbage += 1,
+                Received::Nothing => break,
+                Received::Message(_, text) => assert_ne!(text, b"audit(1.000:1): "),
+                Received::Overrun => {}
+            }
+        }
+        assert_eq!(garbage, 1);
     }
 
     proptest! {

@@ -146,3 +146,36 @@ fn events_with_arguments_of_256_kilobytes_push_out_nobody() {
     // 20 MB of arguments went by.
     assert!(world.daemon.resident() < 64 * 1024 * 1024, "{}", world.daemon.resident());
 }
+
+/// What the package's script does where `/run/auditd.pid` has this pid: it must run `auditd`'s own program file, which is `program`
+/// here. Whether it sent its signal.
+fn script_signals(pid: u32, program: &str) -> bool {
+    const SCRIPT: &str = include_str!("../../packaging/deb/postinst");
+    let function = SCRIPT.split_once("\nsignal_auditd() {").unwrap().1.split_once("\n}\n").unwrap().0;
+    let inside = format!(
+        "mount -t tmpfs none /run && echo {pid} >/run/auditd.pid && mount --bind {program} /usr/sbin/auditd || exit 9\n\
+         signal_auditd() {{{function}\n}}\nsignal_auditd"
+    );
+    let status = Command::new("unshare").args(["-m", "--propagation=private", "sh", "-c", &inside]).status().unwrap();
+    assert!(status.code().is_some_and(|code| code != 9), "{status}");
+    status.success()
+}
+
+#[test]
+fn the_packages_script_signals_nobody_but_auditd() {
+    if !available(&["auditd"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [auditd, other] = ["auditd", "other"].map(|name| folder.path().join(name));
+    let runs = |program: &Path| {
+        std::fs::copy("/usr/bin/sleep", program).unwrap();
+        Process::of(Command::new(program).arg("1000"))
+    };
+    let (real, another) = (runs(&auditd), runs(&other));
+    let program = auditd.to_str().unwrap();
+    // The number was auditd's once.
+    assert!(!script_signals(another.pid(), program) && another.is_running());
+    assert!(script_signals(real.pid(), program));
+    eventually("its end", || (!real.is_running()).then_some(()));
+}

@@ -45,6 +45,12 @@ impl Process {
         all.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        !stat.rsplit_once(')').unwrap().1.starts_with(" Z")
+    }
+
     /// Its pid.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
