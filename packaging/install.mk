@@ -4,6 +4,7 @@
 #   make uninstall                                                leaves an edited configuration in place
 #   make install-notify, uninstall-notify                         the same of the desktop applet
 #   make deb                                                      target/debian/opensnitch-audit_*.deb, opensnitch-audit-notify_*.deb
+#   make rpm                                                      the same two in target/generate-rpm
 #   make test-vm                                                  that package, in booted machines
 
 PREFIX ?= /usr
