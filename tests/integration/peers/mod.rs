@@ -2,7 +2,7 @@
 //!
 //! The clients beside this file do the same in the words of four libraries: they read `Connected`, ask for the newest event
 //! of a process, find its events, ask for what is not there, and subscribe until one event is seen; [`TALK`] is what they
-//! print.
+//! print. dfuzzer is not among them, since no release of Debian has it: what it found is in SECURITY.md.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
