@@ -7,6 +7,8 @@
 packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
 packages+=,dbus,dbus-broker,polkitd,auditd
 packages+=,jq,libglib2.0-bin,nftables
+# A user's own bus and manager, for the desktop applet.
+packages+=,dbus-user-session
 # One of the carriers of docs/fleet.md.
 packages+=,systemd-journal-remote
 
