@@ -23,6 +23,11 @@ const CALLS: usize = 2_000;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--profile").skip(1);
+    if let Some(calls) = arguments.next() {
+        runtime.block_on(profile(calls.parse().unwrap(), &arguments.collect::<Vec<_>>()));
+        return;
+    }
     println!("memory, resident:");
     for processes in [1_000, EVENTS] {
         let mut bench = Bench::start("");
@@ -72,6 +77,18 @@ fn main() {
         );
     }
     println!("  20,000 events arrive in {:?} alone, {:?} beside two", alone.2, crowded.2);
+}
+
+/// For a profiler, which is the command: so many GetEventByPid, and nothing else. See scripts/guard.
+async fn profile(calls: u32, command: &[String]) {
+    let mut bench = Bench::start_under(command, "");
+    bench.feed(0, 1, 1);
+    bench.matched(1).await;
+    let audit = bench.audit().await;
+    for _ in 0..calls {
+        audit.get_event_by_pid(NO_PROCESS).await.unwrap();
+    }
+    bench.stop();
 }
 
 /// Each call in turn, so that what slows one slows all.

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use opensnitch_audit_client::AuditProxy;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use zbus::Connection;
 use zbus::fdo::PeerProxy;
@@ -36,6 +37,11 @@ const BUS: &str = r#"<busconfig><type>system</type><listen>unix:path=DIR/bus</li
 
 impl Bench {
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_under(&[], config)
+    }
+
+    /// The service under this command, which starts it: valgrind, say.
+    pub(crate) fn start_under(wrapper: &[String], config: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         fs::write(path("bus.conf"), BUS.replace("DIR", folder.path().to_str().unwrap())).unwrap();
@@ -55,8 +61,10 @@ impl Bench {
             ),
         )
         .unwrap();
-        let service = Command::new(env!("CARGO_BIN_EXE_opensnitch-auditd"))
-            .args(["--config", &path("config")])
+        let mut command = wrapper.to_vec();
+        command.extend([env!("CARGO_BIN_EXE_opensnitch-auditd").to_owned(), "--config".to_owned(), path("config")]);
+        let service = Command::new(&command[0])
+            .args(&command[1..])
             .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", path("bus")))
             // As the unit has it.
             .env("MALLOC_ARENA_MAX", "2")
@@ -124,6 +132,12 @@ impl Bench {
             stat.split_ascii_whitespace().next().map_or(0, |nanoseconds| nanoseconds.parse().unwrap())
         };
         Duration::from_nanos(tasks.map(|task| of_task(task.unwrap().path())).sum())
+    }
+
+    /// As systemd stops it.
+    pub(crate) fn stop(mut self) {
+        rustix::process::kill_process(Pid::from_child(&self.service), Signal::TERM).unwrap();
+        self.service.wait().unwrap();
     }
 
     /// In kB.
