@@ -226,7 +226,13 @@ fn sockets_bound_to_an_interface_are_found() {
     let SocketAddr::V6(mut local) = address("[fe80::1]:0") else { unreachable!() };
     local.set_scope_id(1);
     let listener = TcpListener::bind(local).unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // The kernel adds the way there a moment after the address.
+    let client = loop {
+        match TcpStream::connect(listener.local_addr().unwrap()) {
+            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => sleep(Duration::from_millis(10)),
+            client => break client.unwrap(),
+        }
+    };
     let (us, server) = (client.local_addr().unwrap(), listener.local_addr().unwrap());
     assert_eq!(find(&diag, "tcp", us, server), [inode(&client)]);
     match std::fs::read_link("/proc/1/ns/net") {
