@@ -54,9 +54,9 @@ use crate::store::{Restored, Row, Store};
 /// How long the whole history may take to be kept for the next start.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long systemd may take to say whether it starts us again. On a busy machine that is no moment, and what happens between two
-/// processes is seen only where the rules stay.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long systemd may take to say whether it starts us again: mostly a moment, on a busy machine seconds. What happens between two
+/// processes is seen only where the rules stay. Until then events are still read.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the bus may take to let us go.
 const FAREWELL: Duration = Duration::from_millis(500);
