@@ -131,7 +131,7 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
         }
     };
     notify(&[NotifyState::Stopping]);
-    // Nothing here may wait long: rules are taken back first, since they cost every program something.
+    // Rules are taken back first, since they cost every program something. Only systemd's answer is waited for.
     let restarts = result.is_err() || systemd::restarts_us(&connection, ANSWER_WITHIN).await;
     service.stop(restarts).await;
     if result.is_ok() {
