@@ -142,11 +142,11 @@ fn to_events(bytes: &[u8]) -> usize {
     events
 }
 
-/// What a store asks of every event.
+/// What the service's store asks of every event of a process that it knows.
 fn look(event: &Event<'_>, another: Who<'_>) {
     let who = event.who();
     black_box((event.id(), event.event_type(), event.success(), event.exit(), event.fd(), event.sockaddr()));
-    black_box((who.pid(), who.uid(), who == another));
+    black_box((who.pid(), who == another));
 }
 
 /// How many times as long `of` takes as `to`, round by round; the median.

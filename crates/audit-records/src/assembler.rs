@@ -554,9 +554,7 @@ fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut Assemb
     let uringop = read.map(|Call { success, exit, .. }| Uringop { success, exit, is_one });
     let event_type = match read {
         Some(call) => call.uring_op.unsigned().and_then(EventType::of_uring_op),
-        None => {
-            call.and_then(|call| EventType::of_syscall(call.arch()?, call.syscall.unsigned()?, call.a0.hexadecimal()))
-        }
+        None => call.and_then(|call| EventType::of_syscall(call.arch?, call.syscall?, call.a0.hexadecimal())),
     };
     Event { id: open.id, records, call, uringop, event_type, who, args: args.args, keep_raw, is_whole }
 }

@@ -137,13 +137,13 @@ impl<'a> Event<'a> {
     /// The architecture the process called the kernel with.
     #[must_use]
     pub fn arch(&self) -> Option<Arch> {
-        self.call?.arch()
+        self.call.as_ref()?.arch
     }
 
     /// The number of the system call on that architecture; of an operation of io_uring the call that submitted it.
     #[must_use]
     pub fn syscall(&self) -> Option<u32> {
-        self.call?.syscall.unsigned()
+        self.call.as_ref()?.syscall
     }
 
     /// Whether it succeeded; of an io_uring operation its own result.
@@ -263,7 +263,7 @@ impl<'a> Event<'a> {
     /// `success` and `exit`.
     fn result(&self) -> Option<[Value<'a>; 2]> {
         let of_uringop = self.uringop.map(|uringop| [uringop.success, uringop.exit]);
-        of_uringop.or(self.call.map(|call| [call.success, call.exit]))
+        of_uringop.or(self.call.as_ref().map(|call| [call.success, call.exit]))
     }
 
     /// It is a `socket` or a `socketpair` whose arguments are told.
@@ -283,7 +283,7 @@ impl<'a> Event<'a> {
 
     fn is_sendmmsg(&self) -> bool {
         let Some((call, arch)) = self.call.as_ref().zip(self.arch()) else { return false };
-        let number = call.syscall.unsigned();
+        let number = call.syscall;
         match arch.socketcall() == number {
             true => call.a0.hexadecimal() == Some(socketcall::SENDMMSG.into()),
             false => number.and_then(|number| arch.syscall_name(number)) == Some("sendmmsg"),
@@ -302,8 +302,7 @@ impl<'a> Event<'a> {
     /// An argument of the socket call itself, be it made directly or through `socketcall`.
     fn argument(&self, index: u8) -> Option<u64> {
         let call = self.call.as_ref()?;
-        let number = call.syscall.unsigned::<u32>()?;
-        if self.arch()?.socketcall() == Some(number) {
+        if call.arch?.socketcall() == Some(call.syscall?) {
             let own = self.records.first(Kind::Socketcall)?;
             return field(own, [b'a', b'0' + index].as_slice()).hexadecimal();
         }

@@ -1,8 +1,9 @@
 //! Bytes become lines.
 
 use memchr::memmem;
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 
+use crate::near::near;
 use crate::record::ENRICHED_SEPARATOR;
 
 /// The longest line, in bytes. The kernel's text ends at 8,970 (`MAX_AUDIT_MESSAGE_LENGTH`, lib/libaudit.h of
@@ -18,7 +19,10 @@ const CAPACITY: usize = 128 * 1024;
 /// In every record's header.
 const MARK: &[u8; 10] = b"msg=audit(";
 
-/// How far before [`MARK`] a record may begin, in bytes: a type of 32 and a node name of 255.
+/// The longest name of a type, in bytes, with ` msg` behind it.
+const MAX_NAME: usize = 32;
+
+/// How far before [`MARK`] a record may begin, in bytes: a type of [`MAX_NAME`] and a node name of 255.
 const MAX_PREFIX: usize = 320;
 
 /// What became of the bytes.
@@ -349,8 +353,14 @@ impl Framer {
     fn find_line(&mut self) -> Found {
         let unread = self.unread();
         let window = unread.get(..=MAX_LINE).unwrap_or(unread);
-        let new = window.get(self.searched..).unwrap_or_default();
-        let Some(newline) = memchr(b'\n', new).map(|at| at + self.searched) else {
+        // Nearly always a line has one parenthesis, that of its own header: then no other record can begin in it.
+        let behind_header = header_length(window).max(self.searched);
+        let found = memchr2(b'\n', b'(', window.get(behind_header..).unwrap_or_default()).map(|at| at + behind_header);
+        let newline = found.and_then(|found| match window.get(found..)? {
+            [b'\n', ..] => Some(found),
+            rest => memchr(b'\n', rest).map(|at| found + at),
+        });
+        let Some(newline) = newline else {
             let length = window.len();
             if length > MAX_LINE {
                 self.lacks_newlines |= lacks_newline(window);
@@ -361,6 +371,7 @@ impl Framer {
             self.searched = length;
             return Found::Nothing;
         };
+        let is_plain = self.searched == 0 && found == Some(newline);
         let next = newline + 1;
         self.has_newlines = true;
         self.lacks_newlines = false;
@@ -369,7 +380,7 @@ impl Framer {
         }
         let line = self.unread().get(..newline).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let (length, is_torn) = whole(line);
+        let (length, is_torn) = if is_plain { (line.len(), false) } else { whole(line) };
         self.counts.torn += u64::from(is_torn);
         Found::Line { skip: 0, length, next }
     }
@@ -499,12 +510,17 @@ fn record_starts(line: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The length of `type=NAME msg=audit(` at the beginning of `line`; 0 where there is no such thing.
+/// The length of `type=NAME msg=audit(` at the beginning of `line`, in which nothing else begins; 0 where there is no such
+/// thing.
 fn header_length(line: &[u8]) -> usize {
+    const MARK: &[u8] = b" msg=audit(";
     let Some(rest) = line.strip_prefix(b"type=") else { return 0 };
-    let Some(name) = rest.iter().position(|&byte| !is_name(byte)) else { return 0 };
-    let mark = rest.get(name..).and_then(|rest| rest.strip_prefix(b" "));
-    if mark.is_some_and(|mark| mark.starts_with(MARK)) { b"type= ".len() + name + MARK.len() } else { 0 }
+    // The first `=` behind the type's is the mark's own: then no second `type=` stands before it.
+    let mark = near(rest.get(..MAX_NAME).unwrap_or(rest), b'=').and_then(|at| at.checked_sub(b" msg".len()));
+    match mark.and_then(|mark| rest.get(mark..).filter(|rest| rest.starts_with(MARK)).map(|_| mark)) {
+        Some(name) => b"type=".len() + name + MARK.len(),
+        None => 0,
+    }
 }
 
 /// Whether the name of a type may hold this: `SYSCALL`, `UNKNOWN[1336]`.
@@ -607,6 +623,33 @@ mod tests {
             let expected = FramingCounts { lines: lines.len() as u64, torn, oversized };
             assert_eq!(found, lines, "in steps of {step}");
             assert_eq!(counts, expected, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn no_line_is_passed_over_in_which_a_record_begins() {
+        let lines = [
+            "type=SYSCALL msg=audit(1.000:1): a0=1 key=\"x\"",
+            "node=vm type=UNKNOWN[1336] msg=audit(1.000:1): a0=1",
+            "type=type=EOE msg=audit(1.000:1): ",
+            "type=CWD msg=audit(1.000:1): cwd=\"/\" type=CWD msg=audit(1.000:2): ",
+            "type=A_NAME_LONGER_THAN_ANY_THAT_THE_KERNEL_HAS msg=audit(1.000:1): (",
+            "msg=audit(type= msg=audit(",
+        ];
+        let mut framer = Framer::default();
+        let mut torn = 0;
+        for line in lines {
+            for at in 0..line.len() {
+                for byte in *b" =(X" {
+                    let mut changed = format!("{line}\n").into_bytes();
+                    changed[at] = byte;
+                    framer.space()[..changed.len()].copy_from_slice(&changed);
+                    framer.filled(changed.len());
+                    while framer.line().is_some() {}
+                    torn += u64::from(record_starts(&changed).any(|at| at > 0));
+                    assert_eq!(framer.counts().torn, torn, "{}", changed.escape_ascii());
+                }
+            }
         }
     }
 

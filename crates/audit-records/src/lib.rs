@@ -74,6 +74,7 @@ mod args;
 mod assembler;
 mod event;
 mod framing;
+mod near;
 mod record;
 mod serial;
 mod sockaddr;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use memchr::{memchr, memrchr};
 
+use crate::near::near;
 use crate::value::{Value, decimal, escape_bounded};
 
 /// The event a record belongs to: `audit(SECONDS.MILLIS:SERIAL)`. All records of one event share it.
@@ -280,10 +281,10 @@ pub(crate) fn without_end(mut line: &[u8]) -> &[u8] {
 /// The latest time a record may claim: so that it can be told in microseconds in 64 bits.
 const MAX_MILLISECONDS: u64 = u64::MAX / 1000;
 
-/// What stands before and behind the first `byte`. Headers are short: a loop beats a vector search.
+/// What stands before and behind the first `byte`.
 #[inline]
 pub(crate) fn split_at(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&b| b == byte)?;
+    let at = near(text, byte)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
@@ -422,8 +423,8 @@ impl<'a> Fields<'a> {
             return None;
         }
         let length = match rest.first() {
-            Some(b'"') => rest.get(1..)?.iter().position(|&byte| byte == b'"')? + 2,
-            _ => rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len()),
+            Some(b'"') => near(rest.get(1..)?, b'"')? + 2,
+            _ => near(rest, b' ').unwrap_or(rest.len()),
         };
         let (value, rest) = rest.split_at_checked(length)?;
         self.rest = match rest.split_first() {

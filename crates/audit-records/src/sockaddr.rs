@@ -135,44 +135,49 @@ impl Sockaddr {
     /// Decodes the value of `saddr=`. `None` where it has not even a family.
     #[must_use]
     pub fn decode(saddr: Value<'_>, order: ByteOrder) -> Option<Self> {
-        let mut buffer = [0; MAX_SOCKADDR];
-        let mut length = 0;
-        for (slot, byte) in buffer.iter_mut().zip(saddr.bytes()) {
-            *slot = byte;
-            length += 1;
-        }
-        let (family, rest) = buffer.get(..length)?.split_first_chunk()?;
+        let mut bytes = saddr.bytes().take(MAX_SOCKADDR);
+        let family = taken(&mut bytes)?;
         let family = Family(match order {
-            ByteOrder::Little => u16::from_le_bytes(*family),
-            ByteOrder::Big => u16::from_be_bytes(*family),
+            ByteOrder::Little => u16::from_le_bytes(family),
+            ByteOrder::Big => u16::from_be_bytes(family),
         });
         let address = match family {
-            Family::INET => inet(rest),
-            Family::INET6 => inet6(rest, order),
-            Family::LOCAL => local(rest),
+            Family::INET => inet(bytes),
+            Family::INET6 => inet6(bytes, order),
+            Family::LOCAL => local(&bytes.collect::<Vec<u8>>()),
             _ => None,
         };
         Some(Self { family, address })
     }
 }
 
+/// The next bytes, where there are so many.
+#[inline]
+fn taken<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> Option<[u8; N]> {
+    let mut taken = [0; N];
+    for slot in &mut taken {
+        *slot = bytes.next()?;
+    }
+    Some(taken)
+}
+
 /// Port and address, both in network order.
-fn inet(rest: &[u8]) -> Option<Address> {
-    let (port, rest) = rest.split_first_chunk()?;
-    let address: &[u8; 4] = rest.first_chunk()?;
-    Some(Address::Inet((*address).into(), u16::from_be_bytes(*port)))
+fn inet(mut rest: impl Iterator<Item = u8>) -> Option<Address> {
+    let port = taken(&mut rest)?;
+    let address: [u8; 4] = taken(&mut rest)?;
+    Some(Address::Inet(address.into(), u16::from_be_bytes(port)))
 }
 
 /// Port, flow label, address, and in the machine's order the scope id.
-fn inet6(rest: &[u8], order: ByteOrder) -> Option<Address> {
-    let (port, rest) = rest.split_first_chunk()?;
-    let (_flow, rest) = rest.split_first_chunk::<4>()?;
-    let (address, rest) = rest.split_first_chunk::<16>()?;
-    let scope = rest.first_chunk().map(|scope| match order {
-        ByteOrder::Little => u32::from_le_bytes(*scope),
-        ByteOrder::Big => u32::from_be_bytes(*scope),
+fn inet6(mut rest: impl Iterator<Item = u8>, order: ByteOrder) -> Option<Address> {
+    let port = taken(&mut rest)?;
+    let _flow: [u8; 4] = taken(&mut rest)?;
+    let address: [u8; 16] = taken(&mut rest)?;
+    let scope = taken(&mut rest).map(|scope| match order {
+        ByteOrder::Little => u32::from_le_bytes(scope),
+        ByteOrder::Big => u32::from_be_bytes(scope),
     });
-    Some(Address::Inet6((*address).into(), u16::from_be_bytes(*port), scope))
+    Some(Address::Inet6(address.into(), u16::from_be_bytes(port), scope))
 }
 
 /// unix(7): nothing is an unnamed socket, a leading NUL an abstract name of the whole length, else a path up to its NUL.

@@ -76,7 +76,7 @@ impl<'a> Value<'a> {
     /// Bytes in hexadecimal (saddr); an odd digit or a foreign byte ends them.
     pub fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
         let (pairs, _) = self.0.as_chunks();
-        pairs.iter().map_while(|&[high, low]| Some(hex_digit(high)? << 4 | hex_digit(low)?))
+        pairs.iter().map_while(|&pair| hex_byte(pair))
     }
 
     /// An unsigned decimal number: pid, uid, argc. `None` where it is no such number, or does not fit.
@@ -116,13 +116,16 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 20 {
         return None;
     }
-    digits.iter().try_fold(0u64, |number, &digit| {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    let (first, last) = digits.split_at(digits.len().min(19));
+    let number = first.iter().try_fold(0u64, |number, &digit| Some(number * 10 + decimal_digit(digit)?))?;
+    // Only the twentieth digit can be too much.
+    last.iter().try_fold(number, |number, &digit| number.checked_mul(10)?.checked_add(decimal_digit(digit)?))
+}
+
+#[inline]
+fn decimal_digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(digit.into())
 }
 
 /// All of `text` as hexadecimal, or `None` where it is not.
@@ -131,7 +134,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|&[high, low]| Some(hex_digit(high)? << 4 | hex_digit(low)?)).collect()
+    pairs.iter().map(|&pair| hex_byte(pair)).collect()
 }
 
 const NOT_A_DIGIT: u8 = 0xFF;
@@ -155,6 +158,13 @@ fn hex_digit(byte: u8) -> Option<u8> {
         None | Some(&NOT_A_DIGIT) => None,
         Some(&digit) => Some(digit),
     }
+}
+
+#[inline]
+fn hex_byte([high, low]: [u8; 2]) -> Option<u8> {
+    let digit = |byte| HEX_DIGITS.get(usize::from(byte)).copied().unwrap_or(NOT_A_DIGIT);
+    let (high, low) = (digit(high), digit(low));
+    (high | low != NOT_A_DIGIT).then_some(high << 4 | low)
 }
 
 /// How much of a hostile line an error or a log may carry, in bytes.

@@ -294,8 +294,8 @@ impl<'a> Task<'a> {
 /// to speak of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Call<'a> {
-    pub(crate) arch: Value<'a>,
-    pub(crate) syscall: Value<'a>,
+    pub(crate) arch: Option<Arch>,
+    pub(crate) syscall: Option<u32>,
     pub(crate) uring_op: Value<'a>,
     pub(crate) success: Value<'a>,
     pub(crate) exit: Value<'a>,
@@ -308,10 +308,6 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn arch(&self) -> Option<Arch> {
-        self.arch.hexadecimal()?.try_into().ok().map(Arch)
-    }
-
     /// Of a record's own text.
     pub(crate) fn read(own: &'a [u8]) -> Self {
         Self::in_kernel_order(own).unwrap_or_else(|| Self::in_any_order(own))
@@ -327,8 +323,8 @@ impl<'a> Call<'a> {
             call.success = fields.named(b"success=")?;
             call.exit = fields.named(b"exit=")?;
         } else {
-            call.arch = fields.named(b"arch=")?;
-            call.syscall = fields.named(b"syscall=")?;
+            call.arch = arch(fields.named(b"arch=")?);
+            call.syscall = fields.named(b"syscall=")?.unsigned();
             let _per = fields.named(b"per=");
             call.success = fields.named(b"success=")?;
             call.exit = fields.named(b"exit=")?;
@@ -346,6 +342,7 @@ impl<'a> Call<'a> {
     /// what stands behind it is not the call's, whatever it is named.
     fn in_any_order(own: &'a [u8]) -> Self {
         let mut call = Self::default();
+        let [mut of_arch, mut of_syscall] = [Value::default(); 2];
         let mut seen = 0u16;
         let mut fields = Fields::new(own);
         while let Some((name, value)) = fields.next() {
@@ -355,8 +352,8 @@ impl<'a> Call<'a> {
                 break;
             }
             let (bit, field) = match name {
-                b"arch" => (0, &mut call.arch),
-                b"syscall" => (1, &mut call.syscall),
+                b"arch" => (0, &mut of_arch),
+                b"syscall" => (1, &mut of_syscall),
                 b"uring_op" => (2, &mut call.uring_op),
                 b"success" => (3, &mut call.success),
                 b"exit" => (4, &mut call.exit),
@@ -371,8 +368,12 @@ impl<'a> Call<'a> {
                 seen |= 1 << bit;
             }
         }
-        call
+        Self { arch: arch(of_arch), syscall: of_syscall.unsigned(), ..call }
     }
+}
+
+fn arch(value: Value<'_>) -> Option<Arch> {
+    value.hexadecimal()?.try_into().ok().map(Arch)
 }
 
 /// For the fuzzers: what is read in the order of the kernel says what is read in any order.
@@ -522,8 +523,7 @@ mod tests {
     #[test]
     fn a_call_and_its_process() {
         let call = Call::read(SYSCALL.as_bytes());
-        assert_eq!(call.arch.hexadecimal(), Some(0xc000_003e));
-        assert_eq!((call.syscall.written(), call.exit.signed()), (&b"42"[..], Some(-111)));
+        assert_eq!((call.arch, call.syscall, call.exit.signed()), (Some(Arch::X86_64), Some(42), Some(-111)));
         assert_eq!([call.a0, call.a1, call.a2].map(Value::hexadecimal), [Some(3), Some(0x7ffe), Some(16)]);
         let who = Who { task: call.task, auid_name: b"alice", ..Who::default() };
         let expected = Subject {
