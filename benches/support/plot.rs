@@ -31,16 +31,23 @@ impl Plot<'_> {
             values.fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)))
         };
         let ((left, right), (low, high)) = (range(|point| point.0), range(|point| point.1));
+        // Above the lines there is room for their names.
+        let top = high * 2.0 * (high / low).powf(0.13 * self.lines.len() as f64);
         let area = SVGBackend::new(&path, (760, 420)).into_drawing_area();
         area.fill(&WHITE).unwrap();
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 18))
             .margin(12)
+            // The last figure of the axis stands half outside.
+            .margin_right(40)
             .x_label_area_size(42)
             .y_label_area_size(72)
-            .build_cartesian_2d((left..right).log_scale(), (low / 2.0..high * 2.0).log_scale())
+            .build_cartesian_2d((left..right).log_scale(), (low / 2.0..top).log_scale())
             .unwrap();
-        chart.configure_mesh().light_line_style(WHITE.mix(0.0)).x_desc(self.x).y_desc(self.y).draw().unwrap();
+        let figure = |value: &f64| value.to_string();
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(WHITE.mix(0.0)).x_desc(self.x).y_desc(self.y);
+        mesh.x_label_formatter(&figure).y_label_formatter(&figure).draw().unwrap();
         for ((name, points), colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
             let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3);
             let drawn = chart.draw_series(line).unwrap().label(name);

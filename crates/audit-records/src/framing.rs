@@ -513,14 +513,14 @@ fn record_starts(line: &[u8]) -> impl Iterator<Item = usize> {
 /// The length of `type=NAME msg=audit(` at the beginning of `line`, in which nothing else begins; 0 where there is no such
 /// thing.
 fn header_length(line: &[u8]) -> usize {
-    const MARK: &[u8] = b" msg=audit(";
-    let Some(rest) = line.strip_prefix(b"type=") else { return 0 };
-    // The first `=` behind the type's is the mark's own: then no second `type=` stands before it.
-    let mark = near(rest.get(..MAX_NAME).unwrap_or(rest), b'=').and_then(|at| at.checked_sub(b" msg".len()));
-    match mark.and_then(|mark| rest.get(mark..).filter(|rest| rest.starts_with(MARK)).map(|_| mark)) {
-        Some(name) => b"type=".len() + name + MARK.len(),
-        None => 0,
-    }
+    let length = || {
+        let rest = line.strip_prefix(b"type=")?;
+        // The first `=` behind the type's is the mark's own: then no second `type=` stands before it.
+        let name = near(rest.get(..MAX_NAME).unwrap_or(rest), b'=')?.checked_sub(b" msg".len())?;
+        let is_header = rest.get(name..)?.strip_prefix(b" ")?.starts_with(MARK);
+        is_header.then_some(b"type= ".len() + name + MARK.len())
+    };
+    length().unwrap_or(0)
 }
 
 /// Whether the name of a type may hold this: `SYSCALL`, `UNKNOWN[1336]`.
