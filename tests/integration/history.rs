@@ -204,7 +204,7 @@ fn a_walk_gives_every_row_once_while_others_arrive() {
         let stop = &is_over;
         scope.spawn(move || {
             // Fewer than the history holds beside the others.
-            for _ in 0..5000 {
+            for _ in 0..60_000 {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }

@@ -66,7 +66,10 @@ fn another_reader_takes_what_waits_and_nothing_twice() {
     for port in 1..=60 {
         if port % 10 == 0 {
             // Another socket of auditd's takes another reader, though this one looks at none.
-            fs::write(&file, format!("{config}\nsocket = '/run/of-nobody-{port}'\n")).unwrap();
+            // In one step: on a busy machine the last one may only be read now.
+            let new = file.with_extension("new");
+            fs::write(&new, format!("{config}\nsocket = '/run/of-nobody-{port}'\n")).unwrap();
+            fs::rename(&new, &file).unwrap();
             daemon.kill(Signal::HUP);
         }
         connects.to(port);
