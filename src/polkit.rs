@@ -97,8 +97,10 @@ pub struct Refusal {
 /// Why a caller is not authorized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Polkit says no, or the authentication failed.
+    /// Polkit says no.
     Denied,
+    /// A person was asked, and did not prove to be the one that polkit asked for.
+    NotAuthenticated,
     /// The caller would have to authenticate, and its message does not allow to ask: with interaction allowed the same
     /// call may succeed.
     InteractionRequired,
@@ -134,8 +136,13 @@ impl fmt::Display for Refusal {
             ),
             Reason::NoAgent => write!(
                 f,
-                "to {deed} one has to authenticate ({id}), and no authentication agent serves you: call as root, or \
-                 start an agent first (pkttyagent --process $$)"
+                "to {deed} one has to authenticate ({id}), and no authentication agent serves you: call as root, or with \
+                 opensnitch-auditctl where you are logged in at a terminal, on which it has you asked (su --command takes \
+                 the terminal away)"
+            ),
+            Reason::NotAuthenticated => write!(
+                f,
+                "the authentication to {deed} failed ({id}): call again, and give the password of the user that is named"
             ),
             Reason::Dismissed => {
                 write!(f, "the authentication to {deed} was dismissed ({id}): call again, and authenticate")
@@ -342,6 +349,8 @@ fn judge(answer: zbus::Result<AuthorizationResult>, interactive: bool) -> Result
         (false, _) if answer.details.contains_key("polkit.dismissed") => Err(Reason::Dismissed),
         (false, true) if interactive => Err(Reason::NoAgent),
         (false, true) => Err(Reason::InteractionRequired),
+        // What its rules refuse it refuses before: this was asked as polkit wanted somebody to authenticate.
+        (false, false) if interactive => Err(Reason::NotAuthenticated),
         (false, false) => Err(Reason::Denied),
     }
 }
@@ -370,7 +379,7 @@ mod tests {
             (answer(true, false, &[]), Ok(()), false),
             (answer(true, false, &["polkit.temporary_authorization_id"]), Ok(()), true),
             (answer(false, false, &[]), Err(Reason::Denied), false),
-            (answer(false, false, &[retains]), Err(Reason::Denied), true),
+            (answer(false, false, &[retains]), Err(Reason::NotAuthenticated), true),
             (answer(false, false, &["polkit.dismissed"]), Err(Reason::Dismissed), true),
             (answer(false, true, &["polkit.dismissed"]), Err(Reason::Dismissed), true),
             (answer(false, true, &[retains]), Err(Reason::InteractionRequired), false),
@@ -406,7 +415,8 @@ mod tests {
         let reasons = [
             (Reason::Denied, "/etc/polkit-1/rules.d"),
             (Reason::InteractionRequired, "--allow-interactive-authorization=yes"),
-            (Reason::NoAgent, "pkttyagent --process $$"),
+            (Reason::NoAgent, "with opensnitch-auditctl"),
+            (Reason::NotAuthenticated, "call again"),
             (Reason::Dismissed, "call again"),
             (Reason::CallerGone, "stay connected"),
             (Reason::NoPolkit, "systemctl start polkit"),

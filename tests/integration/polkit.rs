@@ -120,10 +120,10 @@ fn who_cannot_be_asked_is_told_so() {
     let alice = court.asks_for_event(User::Alice, false).call();
     assert_error(&alice, "org.opensnitch.Audit.Error.NotFound", &["that you may see"]);
     let alice = court.asks_for_event(User::Alice, true).call();
-    assert_error(&alice, ACCESS_DENIED, &["read-all-events", "other users", "pkttyagent"]);
+    assert_error(&alice, ACCESS_DENIED, &["read-all-events", "other users", "opensnitch-auditctl"]);
     for (user, method) in [(User::Alice, "AddRules"), (User::Alice, "DeleteRules"), (User::Member, "DeleteRules")] {
         assert_error(&court.calls(user, false, method).call(), INTERACTION_REQUIRED, &[]);
-        assert_error(&court.calls(user, true, method).call(), ACCESS_DENIED, &["pkttyagent"]);
+        assert_error(&court.calls(user, true, method).call(), ACCESS_DENIED, &["opensnitch-auditctl"]);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_person_decides() {
     let Some(court) = Court::open() else { return };
     for (person, name, piece) in [
         (Person::Grants, AUDIT_UNAVAILABLE, ""),
-        (Person::Refuses, ACCESS_DENIED, "does not allow"),
+        (Person::Refuses, ACCESS_DENIED, "failed"),
         (Person::Dismisses, ACCESS_DENIED, "dismissed"),
     ] {
         let agent = court.agent(person);
@@ -228,7 +228,7 @@ fn one_user_cannot_open_prompts_without_end() {
     let one_more = court.calls(User::Alice, true, "AddRules").call();
     assert_error(&one_more, "org.freedesktop.DBus.Error.LimitsExceeded", &["answer the prompts"]);
     // Others can, and calls without a prompt go on.
-    assert_error(&court.calls(User::Bob, true, "AddRules").call(), ACCESS_DENIED, &["pkttyagent"]);
+    assert_error(&court.calls(User::Bob, true, "AddRules").call(), ACCESS_DENIED, &["opensnitch-auditctl"]);
     assert_error(&court.calls(User::Alice, false, "AddRules").call(), INTERACTION_REQUIRED, &[]);
     let count = open.len();
     open.into_iter().for_each(Calling::leave);
