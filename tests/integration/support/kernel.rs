@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::eventually;
+
 /// There is one kernel: for the tests of one run, …
 static TURN: Mutex<()> = Mutex::new(());
 /// … and for all that run at the same time, those of the library (src/rules/evasion.rs) too.
@@ -44,8 +46,9 @@ impl Kernel {
         Command::new("auditctl").arg(change).args(rule).output().is_ok_and(|output| output.status.success())
     }
 
-    /// The program runs, and will connect to ports.
+    /// The program runs, and will connect to ports, once audit is on: where nobody had switched it on the service does, in a moment.
     pub(crate) fn connects(&self) -> Connects {
+        eventually("audit", || (self.status("enabled") != 0).then_some(()));
         const SCRIPT: &str = "while read -r port; do true <>\"/dev/tcp/127.0.0.1/$port\"; echo; done";
         let mut child = Command::new(&self.program)
             .args(["-c", SCRIPT])
