@@ -2,7 +2,7 @@
 #
 #   make run      the service on this machine's own audit events, in the foreground
 #   make test     all tests that need no virtual machine
-#   make test-vm  the package in booted machines (packaging/install.mk)
+#   make test-vm  the package in booted machines (packaging/install.mk); with ARCH=arm64 in one with another processor
 #   make lint     formatting, clippy, documentation, shell scripts
 #   make deny     licences, versions and sources of the dependencies
 #   make oldest   compiles with the oldest supported Rust

@@ -4,8 +4,9 @@
 #   make uninstall                                                leaves an edited configuration in place
 #   make install-notify, uninstall-notify                         the same of the desktop applet
 #   make deb                                                      target/debian/opensnitch-audit_*.deb, opensnitch-audit-notify_*.deb
-#   make rpm                                                      the same two in target/generate-rpm
-#   make test-vm                                                  that package, in booted machines
+#   make deb ARCH=arm64                                           the same for another machine, cross-built; or ARCH=riscv64
+#   make rpm                                                      the first two in target/generate-rpm
+#   make test-vm                                                  that package, in booted machines; ARCH=arm64 here, too
 
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
@@ -21,9 +22,12 @@ BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/vendor-completions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 CARGO ?= cargo
+# For programs that run here, where the others are for another machine: scripts/cross sets it.
+NATIVE_CARGO ?= $(CARGO)
 INSTALL ?= install
 
-BUILT := target/release
+# scripts/cross says for which other machine cargo compiles.
+BUILT := target/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
 GENERATED := target/generated
 STAGE := target/stage
 NOTIFY_STAGE := target/stage-notify
@@ -36,12 +40,12 @@ release:
 	$(CARGO) build --release --locked --bins
 	$(CARGO) build --release --locked --bins --package opensnitch-audit-notify
 
-# Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped. Their
-# date is that of the version in CHANGELOG.md, or today where it is not released.
+# Man pages come from the programs, so that they say what these do; by a program of its own, which is not shipped and runs
+# here, whatever machine the others are for. Their date is that of the version in CHANGELOG.md, or today where it is not released.
 generated: release
 	rm -rf $(GENERATED)
 	mkdir -p $(GENERATED)/man
-	$(CARGO) run --quiet --release --locked --package opensnitch-audit-pages -- $(GENERATED)/man "$$(packaging/date)"
+	$(NATIVE_CARGO) run --quiet --release --locked --package opensnitch-audit-pages -- $(GENERATED)/man "$$(packaging/date)"
 
 install: generated
 	$(INSTALL) -D -m 755 $(BUILT)/opensnitch-auditd $(DESTDIR)$(SBINDIR)/opensnitch-auditd
@@ -102,12 +106,16 @@ stage:
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install DESTDIR=$(STAGE) PREFIX=/usr SYSCONFDIR=/etc
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) install-notify DESTDIR=$(NOTIFY_STAGE) PREFIX=/usr SYSCONFDIR=/etc
 
+ifdef ARCH
+deb:
+	scripts/cross $(ARCH) $(MAKE) -f $(firstword $(MAKEFILE_LIST)) deb ARCH=
+else
 deb: stage
 	packaging/build deb
+endif
 
 rpm: stage
 	packaging/build rpm
 
 test-vm:
-	scripts/setup test-vm
-	tests/vm/run
+	ARCH=$(ARCH) tests/vm/run

@@ -3,8 +3,30 @@
 # Sourced by run, which sets store, here and machine_limit.
 # shellcheck disable=SC2154
 
+# What differs between processors. The compilers are for the programs of the checks, 64-bit and 32-bit.
+# shellcheck disable=SC2034 # those are for run
+case $ARCH in
+  amd64)
+    emulator=(qemu-system-x86_64 -machine q35 -cpu max)
+    console=ttyS0
+    compiler=(gcc)
+    compiler32=(gcc -m32)
+    ;;
+  arm64)
+    # This one runs 32-bit programs, too.
+    emulator=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
+    console=ttyAMA0
+    compiler=(aarch64-linux-gnu-gcc)
+    compiler32=(arm-linux-gnueabihf-gcc -marm)
+    ;;
+  *)
+    echo "no machine has the architecture $ARCH (amd64, arm64)" >&2
+    exit 2
+    ;;
+esac
+
 # What a small server has, what our package depends on, and what the checks ask questions with.
-packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,iproute2
+packages=systemd,systemd-sysv,udev,kmod,linux-image-cloud-$ARCH,iproute2
 packages+=,dbus,dbus-broker,polkitd,auditd
 packages+=,jq,libglib2.0-bin,nftables
 # A user's own bus and manager, for the desktop applet.
@@ -48,8 +70,8 @@ make_base_image() {
   echo "$1: making its image" >&2
   # A mirror's copy of testing may be older than it says it is good for.
   if is_testing "$1"; then options=(--aptopt='Acquire::Check-Valid-Until "false"'); fi
-  mmdebstrap --quiet --variant=minbase --format=directory --skip=output/dev "${options[@]}" --include="$packages" \
-    "$suite" "$root" || return "$no_packages"
+  with_its_programs mmdebstrap --quiet --variant=minbase --format=directory --skip=output/dev "${options[@]}" \
+    --architectures="$ARCH" --include="$packages" "$suite" "$root" || return "$no_packages"
 
   echo "$1" >"$root/etc/hostname"
   printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
@@ -76,6 +98,25 @@ make_base_image() {
   : >"$base/done"
 }
 
+# with_its_programs COMMAND…: while it runs, programs of the machine's architecture run here: the kernel is told of QEMU, by the
+# line that QEMU's package brings, unless it knows.
+with_its_programs() {
+  if [ "$ARCH" = "$(dpkg --print-architecture)" ]; then
+    "$@"
+    return
+  fi
+  # shellcheck disable=SC2016 # for the shell in the namespace
+  unshare --mount bash -euc '
+    known=/proc/sys/fs/binfmt_misc name=$1
+    shift
+    [ -e "$known/register" ] || mount -t binfmt_misc binfmt_misc "$known"
+    if [ ! -e "$known/$name" ]; then
+      trap "echo -1 >$known/$name" EXIT
+      cat "/usr/lib/binfmt.d/$name.conf" >"$known/register"
+    fi
+    "$@"' bash "qemu-${emulator[0]#qemu-system-}" "$@"
+}
+
 # job_disk FOLDER IMAGE: the folder as a file system with the label the machine looks for.
 job_disk() {
   rm -f "$2"
@@ -91,11 +132,11 @@ boot_machine() {
   base=$(base_image "$1")
   : >"$folder/results"
   : >"$folder/journal.log"
-  timeout --foreground --kill-after=10 "$machine_limit" qemu-system-x86_64 \
-    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none \
+  timeout --foreground --kill-after=10 "$machine_limit" "${emulator[@]}" \
+    -accel tcg,thread=multi -smp 2 -m 1024 -nodefaults -display none \
     -nic "user,model=virtio-net-pci,restrict=on,guestfwd=tcp:10.0.2.100:19532-tcp:127.0.0.1:$COLLECTOR_PORT" \
     -kernel "$base/vmlinuz" -initrd "$base/initrd.img" \
-    -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 panic=-1' \
+    -append "root=/dev/vda rw console=$console quiet systemd.show_status=0 panic=-1" \
     -drive "file=$base/disk.img,if=virtio,format=raw,snapshot=on" \
     -drive "file=$folder/job.img,if=virtio,format=raw,snapshot=on" \
     -serial "file:$folder/console.log" \

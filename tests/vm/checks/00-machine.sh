@@ -7,8 +7,10 @@ check 'the bus runs' systemctl is-active --quiet dbus.service
 
 programs_work() {
   [[ $(connect inet 127.0.0.1 9) =~ ^[0-9]+$ ]]
-  [[ $(connect32 socketcall) =~ ^[0-9]+$ ]]
-  [[ $(connect32 direct) =~ ^[0-9]+$ ]]
+  local way
+  for way in "${!CONNECT32[@]}"; do
+    [[ $(connect32 "$way") =~ ^[0-9]+$ ]]
+  done
   connect -q uring 127.0.0.1 9 || [ $? = 3 ]
 }
 check 'the programs of the checks run' programs_work

@@ -19,6 +19,12 @@ PLUGIN=/etc/audit/plugins.d/af_unix.conf
 # Testing does not know its number yet; the machine's name has it.
 DEBIAN=$(sed 's/^debian//' /etc/hostname)
 PATH=$VM/programs:$PATH:/usr/sbin:/sbin
+# How a 32-bit program connects on this machine, if one runs there, and the number of each of these calls.
+declare -A CONNECT32=()
+case $(uname -m) in
+  x86_64) CONNECT32=([socketcall]=102 [direct]=362) ;;
+  aarch64) CONNECT32=([direct]=283) ;;
+esac
 LISTENERS=()
 export LC_ALL=C
 
