@@ -1,7 +1,7 @@
 //! Bytes become lines.
 
 use memchr::memmem;
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
 use crate::near::near;
 use crate::record::ENRICHED_SEPARATOR;
@@ -353,12 +353,13 @@ impl Framer {
     fn find_line(&mut self) -> Found {
         let unread = self.unread();
         let window = unread.get(..=MAX_LINE).unwrap_or(unread);
-        // Nearly always a line has one parenthesis, that of its own header: then no other record can begin in it.
-        let behind_header = header_length(window).max(self.searched);
-        let found = memchr2(b'\n', b'(', window.get(behind_header..).unwrap_or_default()).map(|at| at + behind_header);
-        let newline = found.and_then(|found| match window.get(found..)? {
-            [b'\n', ..] => Some(found),
-            rest => memchr(b'\n', rest).map(|at| found + at),
+        // One pass: where the line ends, and whether a mark stands behind that of its own header.
+        let from = header_length(window).max(self.searched);
+        let mut has_mark = false;
+        let mut found = memchr2_iter(b'\n', b'(', window.get(from..).unwrap_or_default()).map(|at| at + from);
+        let newline = found.find(|&at| {
+            has_mark |= ends_mark(window, at);
+            window.get(at) == Some(&b'\n')
         });
         let Some(newline) = newline else {
             let length = window.len();
@@ -371,7 +372,8 @@ impl Framer {
             self.searched = length;
             return Found::Nothing;
         };
-        let is_plain = self.searched == 0 && found == Some(newline);
+        // What came before in pieces is looked at again.
+        let is_plain = self.searched == 0 && !has_mark;
         let next = newline + 1;
         self.has_newlines = true;
         self.lacks_newlines = false;
@@ -496,10 +498,12 @@ fn lacks_newline(text: &[u8]) -> bool {
 
 /// Where [`MARK`] stands in `text`: parentheses are rare, and one byte is found faster than ten.
 fn marks(text: &[u8]) -> impl Iterator<Item = usize> {
-    memchr_iter(b'(', text).filter_map(|at| {
-        let mark = (at + 1).checked_sub(MARK.len())?;
-        (text.get(mark..=at)? == MARK).then_some(mark)
-    })
+    memchr_iter(b'(', text).filter(|&at| ends_mark(text, at)).map(|at| at + 1 - MARK.len())
+}
+
+/// Whether a [`MARK`] ends with the byte at this place.
+fn ends_mark(text: &[u8], at: usize) -> bool {
+    text.get(..=at).is_some_and(|text| text.ends_with(MARK))
 }
 
 /// Where records begin in `line`: `[node=NAME ]type=NAME msg=audit(`.

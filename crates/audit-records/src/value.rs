@@ -152,18 +152,21 @@ static HEX_DIGITS: [u8; 256] = {
     table
 };
 
+/// The digit's value, or [`NOT_A_DIGIT`].
 #[inline]
-fn hex_digit(byte: u8) -> Option<u8> {
-    match HEX_DIGITS.get(usize::from(byte)) {
-        None | Some(&NOT_A_DIGIT) => None,
-        Some(&digit) => Some(digit),
-    }
+fn hex_value(byte: u8) -> u8 {
+    HEX_DIGITS.get(usize::from(byte)).copied().unwrap_or(NOT_A_DIGIT)
 }
 
 #[inline]
-fn hex_byte([high, low]: [u8; 2]) -> Option<u8> {
-    let digit = |byte| HEX_DIGITS.get(usize::from(byte)).copied().unwrap_or(NOT_A_DIGIT);
-    let (high, low) = (digit(high), digit(low));
+fn hex_digit(byte: u8) -> Option<u8> {
+    Some(hex_value(byte)).filter(|&value| value != NOT_A_DIGIT)
+}
+
+#[inline]
+fn hex_byte(digits: [u8; 2]) -> Option<u8> {
+    // One look tells whether both are digits.
+    let [high, low] = digits.map(hex_value);
     (high | low != NOT_A_DIGIT).then_some(high << 4 | low)
 }
 
