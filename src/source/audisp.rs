@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use audit_records::{Framer, FramerState, FramingCounts};
+use audit_records::{Framer, FramerState, FramingCounts, Line};
 use rustix::fs::inotify;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername, socket_with, sockopt};
 
@@ -117,7 +117,7 @@ impl Audisp {
     }
 
     /// The next line of what the last [`Sources::wait`](super::Sources::wait) brought, and how many were torn by then.
-    pub fn line(&mut self) -> Option<(&[u8], u64)> {
+    pub fn line(&mut self) -> Option<(Line<'_>, u64)> {
         if self.has_ended { self.framer.last_counted_line() } else { self.framer.counted_line() }
     }
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use audit_records::{Framer, parse};
+use audit_records::{Framer, Line, parse};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 /// Where auditd writes it, unless its `log_file` says otherwise (auditd.conf(5)).
@@ -111,7 +111,7 @@ impl Log {
     ///
     /// # Errors
     /// Where a file cannot be read to its end. What stood before was handed on.
-    pub fn read(self, mut take: impl FnMut(&[u8])) -> Result<(), LogError> {
+    pub fn read(self, mut take: impl FnMut(Line<'_>)) -> Result<(), LogError> {
         self.parts.into_iter().rev().try_for_each(|part| part.read(&mut take))
     }
 }
@@ -144,7 +144,7 @@ impl Part {
         Ok(())
     }
 
-    fn read(self, take: &mut impl FnMut(&[u8])) -> Result<(), LogError> {
+    fn read(self, take: &mut impl FnMut(Line<'_>)) -> Result<(), LogError> {
         let mut framer = Framer::default();
         let mut at = self.from;
         while at < self.to {

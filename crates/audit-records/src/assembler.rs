@@ -1,6 +1,5 @@
 //! Puts the records of an event together.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use memchr::memmem;
@@ -8,11 +7,12 @@ use memchr::memmem;
 use crate::args;
 use crate::event::{Event, Part, Records, RuleChange, Uringop};
 use crate::framing::MAX_LINE;
+use crate::line::Line;
 use crate::record::{EventId, Kind, LastId, Record, field, first_field, last_key};
 use crate::serial::SerialGaps;
 use crate::tables::{EAGAIN, EventType, IO_URING_ENTER};
 use crate::value::Value;
-use crate::who::{Bytes, Call, KEY_SEPARATOR, Subject, Who, auid_name};
+use crate::who::{Bytes, Call, KEY_SEPARATOR, LastCall, Subject, Who, auid_name};
 
 /// Events under way at the same time. A burst on many processors has a few dozen interleaved; beyond this the oldest is
 /// finished as it is.
@@ -76,6 +76,7 @@ pub struct Assembler {
     key: Key,
     keep_raw: bool,
     last_id: LastId,
+    last_call: LastCall,
     /// The oldest first.
     #[expect(clippy::vec_box, reason = "each is moved from one list to the other and back")]
     open: Vec<Box<Open>>,
@@ -83,7 +84,9 @@ pub struct Assembler {
     current: usize,
     #[expect(clippy::vec_box, reason = "as above")]
     spare: Vec<Box<Open>>,
-    recent: VecDeque<(EventId, Vec<u8>)>,
+    /// Those finished last, and where the oldest of them stands once there are [`MAX_RECENT`].
+    recent: Vec<(EventId, Vec<u8>)>,
+    oldest: usize,
     /// Of all open events.
     bytes: usize,
     gaps: SerialGaps,
@@ -204,7 +207,10 @@ impl Open {
         let (line, own_start, own_end) = record.places();
         let own = line.get(own_start..own_end).unwrap_or_default();
         // What is kept to be read again says of which type it was.
-        let header = header.filter(|_| keep_raw).map(|number| header_of(record.kind, number)).unwrap_or_default();
+        let header = match header {
+            Some(number) if keep_raw => header_of(record.kind, number),
+            _ => String::new(),
+        };
         let length = header.len() + line.len();
         let mut added = Added::default();
         let mut kind = record.kind;
@@ -213,6 +219,9 @@ impl Open {
                 self.state.syscall = true;
                 self.state.ours = key.is_last_of(own);
                 self.state.undecided = !self.state.ours && field(own, b"syscall").unsigned() == Some(IO_URING_ENTER);
+                if self.state.is_foreign() {
+                    return added;
+                }
             }
             Kind::Syscall => kind = Kind::Other,
             Kind::Uringop => self.state.uringop = true,
@@ -224,7 +233,7 @@ impl Open {
             Kind::Path if first_field(own, b"item=").written() != b"0" => kind = Kind::Other,
             _ => {}
         }
-        if self.state.is_foreign() || (kind == Kind::Other && !keep_raw) {
+        if kind == Kind::Other && !keep_raw {
             return added;
         }
         let is_repeated = matches!(kind, Kind::Execve | Kind::Uringop);
@@ -240,13 +249,13 @@ impl Open {
         if kind == Kind::Uringop && key.is_last_of(own) {
             self.state.operations.add(self.parts.len(), own);
         }
-        self.text.extend_from_slice(header.as_bytes());
-        let start = self.text.len();
-        self.text.extend_from_slice(line);
-        if !header.is_empty() {
+        let start = self.text.len() + header.len();
+        if header.is_empty() {
+            self.text.extend_from_slice(line);
+        } else {
             // As auditd does: one record is one line.
-            let text = self.text.get_mut(start..).unwrap_or_default();
-            text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+            let in_one_line = line.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+            self.text.extend(header.bytes().chain(in_one_line));
         }
         self.parts.push(Part { kind, body: start + own_start, own_end: start + own_end, end: start + line.len() });
         self.text.push(b'\n');
@@ -302,10 +311,12 @@ impl Assembler {
             key: Key::new(key),
             keep_raw,
             last_id: LastId::default(),
+            last_call: LastCall::default(),
             open: Vec::new(),
             current: 0,
             spare: Vec::new(),
-            recent: VecDeque::with_capacity(MAX_RECENT),
+            recent: Vec::with_capacity(MAX_RECENT),
+            oldest: 0,
             bytes: 0,
             gaps: SerialGaps::default(),
             rule_change: None,
@@ -320,7 +331,7 @@ impl Assembler {
             key: String::from_utf8_lossy(&self.key.key).into_owned(),
             keep_raw: self.keep_raw,
             open: self.open.iter().map(|open| Open::clone(open)).collect(),
-            recent: self.recent.iter().cloned().collect(),
+            recent: self.recent.iter().cycle().skip(self.oldest).take(self.recent.len()).cloned().collect(),
             gaps: self.gaps.state(),
         }
     }
@@ -336,7 +347,7 @@ impl Assembler {
         let bytes = open.iter().map(|open| open.text.len()).sum();
         // By a clock that went back somebody would wait for ever.
         let open = open.into_iter().map(|open| Box::new(Open { opened: open.opened.min(now), ..open })).collect();
-        Some(Self { open, recent: recent.into(), bytes, gaps: gaps.state(), ..Self::new(key, keep_raw) })
+        Some(Self { open, recent, bytes, gaps: gaps.state(), ..Self::new(key, keep_raw) })
     }
 
     /// Picks events as [`new`](Self::new), from the rest of a stream of which somebody else had the beginning: up to this
@@ -376,7 +387,8 @@ impl Assembler {
     }
 
     /// Takes one line of the stream, without its newline, and hands finished events under the key to `out`.
-    pub fn push(&mut self, line: &[u8], now: Duration, out: &mut impl FnMut(Event<'_>)) {
+    pub fn push<'a>(&mut self, line: impl Into<Line<'a>>, now: Duration, out: &mut impl FnMut(Event<'_>)) {
+        let line = line.into();
         let parsed = self.last_id.parse(line);
         let Some(record) = parsed.ok().filter(|_| line.len() <= MAX_LINE) else {
             self.counts.malformed += 1;
@@ -501,7 +513,9 @@ impl Assembler {
     }
 
     fn finish(&mut self, at: usize, out: &mut impl FnMut(Event<'_>)) {
-        let open = self.open.remove(at);
+        // Mostly it is the last one.
+        let open = if at + 1 == self.open.len() { self.open.pop() } else { Some(self.open.remove(at)) };
+        let Some(open) = open else { return };
         self.bytes -= open.text.len();
         let is_whole = open.state.eoe && open.state.has_subject();
         self.counts.assembled += u64::from(open.state.has_subject());
@@ -511,7 +525,7 @@ impl Assembler {
         }
         if open.state.is_ours() {
             self.counts.matched += 1;
-            let event = event(&open, is_whole, self.keep_raw, &mut self.counts);
+            let event = event(&open, is_whole, self.keep_raw, &mut self.last_call, &mut self.counts);
             out(event);
         }
         self.close(open);
@@ -519,10 +533,13 @@ impl Assembler {
 
     /// It is over: what still comes of it is late.
     fn close(&mut self, mut open: Box<Open>) {
-        if self.recent.len() == MAX_RECENT {
-            self.recent.pop_front();
+        let finished = (open.id, std::mem::take(&mut open.node));
+        if self.recent.len() < MAX_RECENT {
+            self.recent.push(finished);
+        } else if let Some(oldest) = self.recent.get_mut(self.oldest) {
+            *oldest = finished;
+            self.oldest = (self.oldest + 1) % MAX_RECENT;
         }
-        self.recent.push_back((open.id, std::mem::take(&mut open.node)));
         if self.spare.len() < MAX_SPARE {
             open.text.clear();
             open.text.shrink_to(KEEP_CAPACITY);
@@ -534,28 +551,37 @@ impl Assembler {
 }
 
 /// The event that these records tell.
-fn event<'a>(open: &'a Open, is_whole: bool, keep_raw: bool, counts: &mut AssemblyCounts) -> Event<'a> {
+fn event<'a>(
+    open: &'a Open,
+    is_whole: bool,
+    keep_raw: bool,
+    last_call: &mut LastCall,
+    counts: &mut AssemblyCounts,
+) -> Event<'a> {
     let records = open.records();
     let syscall = records.parts.iter().find(|part| part.kind == Kind::Syscall);
-    let call = syscall.map(|part| Call::read(records.own(part)));
+    let call = syscall.map(|part| Call::read(records.own(part), last_call));
     let uringop = open.state.operations.told.and_then(|at| records.parts.get(at)).map(|part| records.own(part));
-    let read = uringop.map(Call::read);
+    let read = uringop.map(|own| Call::read(own, last_call));
     let who = Who {
-        task: call.or(read).map(|call| call.task).unwrap_or_default(),
-        uring_key: uringop.filter(|_| call.is_some()).map(|own| last_key(own).written()).unwrap_or_default(),
+        task: call.as_ref().or(read.as_ref()).map(|call| call.task).unwrap_or_default(),
+        uring_key: uringop.filter(|_| syscall.is_some()).map(|own| last_key(own).written()).unwrap_or_default(),
         auid_name: syscall.map(|part| auid_name(records.interpretations(part))).unwrap_or_default(),
         title: records.first(Kind::Proctitle).map(|own| first_field(own, b"proctitle=").written()).unwrap_or_default(),
         cwd: records.first(Kind::Cwd).map(|own| first_field(own, b"cwd=").written()).unwrap_or_default(),
         node: &open.node,
     };
-    let args = args::read(records.all(Kind::Execve));
+    let args = match records.first(Kind::Execve) {
+        Some(_) => args::read(records.all(Kind::Execve)),
+        None => args::Read::default(),
+    };
     counts.cut += u64::from(args.lost);
+    let event_type = match &read {
+        Some(call) => call.uring_op.unsigned().and_then(EventType::of_uring_op),
+        None => call.as_ref().and_then(Call::event_type),
+    };
     let is_one = open.state.operations.is_one();
     let uringop = read.map(|Call { success, exit, .. }| Uringop { success, exit, is_one });
-    let event_type = match read {
-        Some(call) => call.uring_op.unsigned().and_then(EventType::of_uring_op),
-        None => call.and_then(|call| EventType::of_syscall(call.arch?, call.syscall?, call.a0.hexadecimal())),
-    };
     Event { id: open.id, records, call, uringop, event_type, who, args: args.args, keep_raw, is_whole }
 }
 
@@ -564,7 +590,8 @@ fn rule_change(open: &Open, key: &Key) -> Option<RuleChange> {
     let records = open.records();
     let own = records.all(Kind::ConfigChange).find(|own| key.is_in_change(own))?;
     let (op, _) = op_and_key(own)?;
-    let task = records.first(Kind::Syscall).map(|own| Call::read(own).task).unwrap_or_default();
+    let task =
+        records.first(Kind::Syscall).map(|own| Call::read(own, &mut LastCall::default()).task).unwrap_or_default();
     let subject = Who { task, ..Who::default() }.subject();
     let auid = subject.auid.or_else(|| field(own, b"auid").id());
     Some(RuleChange { op: op.word().map(Bytes::from), subject: Subject { auid, ..subject } })

@@ -1,7 +1,7 @@
 //! Events: what one process did, from all records that share an event id.
 
 use crate::args::Args;
-use crate::record::{EventId, Kind, field, first_field};
+use crate::record::{EventId, Kind, field};
 use crate::sockaddr::{Address, ByteOrder, Family, Sockaddr};
 use crate::tables::{Arch, EINPROGRESS, EventType, MSG_FASTOPEN, Protocol, SocketType, socketcall};
 use crate::value::Value;
@@ -216,7 +216,12 @@ impl<'a> Event<'a> {
         if !self.has_own_address() {
             return None;
         }
-        let saddr = first_field(self.records.first(Kind::Sockaddr)?, b"saddr=");
+        let own = self.records.first(Kind::Sockaddr)?;
+        // What is decoded ends where the digits do: where the value ends need not be looked for.
+        let saddr = match own.strip_prefix(b" saddr=") {
+            Some(rest) => Value::new(rest),
+            None => field(own, b"saddr"),
+        };
         Sockaddr::decode(saddr, self.arch().map_or(ByteOrder::Little, Arch::byte_order))
     }
 

@@ -1,9 +1,11 @@
 //! Bytes become lines.
 
+use std::ops::Range;
+
 use memchr::memmem;
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
-use crate::near::near;
+use crate::line::{self, Line};
 use crate::record::ENRICHED_SEPARATOR;
 
 /// The longest line, in bytes. The kernel's text ends at 8,970 (`MAX_AUDIT_MESSAGE_LENGTH`, lib/libaudit.h of
@@ -19,10 +21,7 @@ const CAPACITY: usize = 128 * 1024;
 /// In every record's header.
 const MARK: &[u8; 10] = b"msg=audit(";
 
-/// The longest name of a type, in bytes, with ` msg` behind it.
-const MAX_NAME: usize = 32;
-
-/// How far before [`MARK`] a record may begin, in bytes: a type of [`MAX_NAME`] and a node name of 255.
+/// How far before [`MARK`] a record may begin, in bytes: a type of 32 and a node name of 255.
 const MAX_PREFIX: usize = 320;
 
 /// What became of the bytes.
@@ -76,9 +75,9 @@ enum Payload {
 /// let bytes = b"type=EOE msg=audit(1.000:1): \ntype=EOE msg=audit(1.000:2): \nty";
 /// framer.space()[..bytes.len()].copy_from_slice(bytes);
 /// framer.filled(bytes.len());
-/// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
-/// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:2): "[..]));
-/// assert_eq!(framer.line(), None);
+/// assert_eq!(framer.line().as_deref(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
+/// assert_eq!(framer.line().as_deref(), Some(&b"type=EOE msg=audit(1.000:2): "[..]));
+/// assert_eq!(framer.line().as_deref(), None);
 /// ```
 ///
 /// A record never begins inside a line. Text that a program chose stands in some records as it is, so that `type=…
@@ -214,12 +213,12 @@ impl Framer {
     /// let mut framer = Framer::default();
     /// framer.space()[..first.len()].copy_from_slice(first);
     /// framer.filled(first.len());
-    /// assert_eq!(framer.line(), None);
+    /// assert_eq!(framer.line().as_deref(), None);
     ///
     /// let mut framer = Framer::resume(framer.state()).unwrap();
     /// framer.space()[..second.len()].copy_from_slice(second);
     /// framer.filled(second.len());
-    /// assert_eq!(framer.line(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
+    /// assert_eq!(framer.line().as_deref(), Some(&b"type=EOE msg=audit(1.000:1): "[..]));
     /// ```
     #[must_use]
     pub fn resume(state: FramerState) -> Option<Self> {
@@ -259,23 +258,31 @@ impl Framer {
     }
 
     /// The next line, without its end; `None` until more bytes are there.
-    pub fn line(&mut self) -> Option<&[u8]> {
+    pub fn line(&mut self) -> Option<Line<'_>> {
         self.counted_line().map(|(line, _)| line)
     }
 
     /// As [`line`](Self::line), and how many lines were [torn](FramingCounts::torn) by then, this one among them: whoever
     /// goes on from there may have to know before it reads on.
-    pub fn counted_line(&mut self) -> Option<(&[u8], u64)> {
-        self.take(Self::find)
+    pub fn counted_line(&mut self) -> Option<(Line<'_>, u64)> {
+        self.consume_pending();
+        match self.plain_line() {
+            Some((header, range)) => {
+                let text = self.buffer.get(range)?;
+                Some((Line { text, header: Some(header) }, self.counts.torn))
+            }
+            None => self.take(Self::find),
+        }
     }
 
     /// As [`line`](Self::line), at the end of a stream. What has no newline is torn, but for a line that is the whole stream.
-    pub fn last_line(&mut self) -> Option<&[u8]> {
+    pub fn last_line(&mut self) -> Option<Line<'_>> {
         self.last_counted_line().map(|(line, _)| line)
     }
 
     /// As [`last_line`](Self::last_line) and [`counted_line`](Self::counted_line).
-    pub fn last_counted_line(&mut self) -> Option<(&[u8], u64)> {
+    pub fn last_counted_line(&mut self) -> Option<(Line<'_>, u64)> {
+        self.consume_pending();
         self.take(|framer| {
             if framer.format == Format::Unknown && framer.recognise().is_none() {
                 // Too short for a header: then it is text, whatever it begins with.
@@ -288,8 +295,7 @@ impl Framer {
         })
     }
 
-    fn take(&mut self, find: impl Fn(&mut Self) -> Found) -> Option<(&[u8], u64)> {
-        self.consume_pending();
+    fn take(&mut self, find: impl Fn(&mut Self) -> Found) -> Option<(Line<'_>, u64)> {
         loop {
             match find(self) {
                 Found::Nothing => return None,
@@ -300,10 +306,10 @@ impl Framer {
                     self.pending = next;
                     let torn = self.counts.torn;
                     if !self.typed.is_empty() {
-                        return Some((&self.typed, torn));
+                        return Some((Line::from(&self.typed), torn));
                     }
                     let begin = self.start + skip;
-                    return self.buffer.get(begin..begin + length).map(|line| (line, torn));
+                    return self.buffer.get(begin..begin + length).map(|line| (Line::from(line), torn));
                 }
             }
         }
@@ -350,18 +356,38 @@ impl Framer {
         }
     }
 
+    /// The next line, where it is here as a whole, begins as nearly all do, and no other record begins in it; what
+    /// [`find_line`](Self::find_line) would find. One pass: where the line ends, and whether there is a second mark.
+    #[inline]
+    fn plain_line(&mut self) -> Option<(line::Header, Range<usize>)> {
+        if self.format != Format::Lines || self.skipping || self.searched > 0 {
+            return None;
+        }
+        let unread = self.unread();
+        let header = line::Header::of(unread)?;
+        let text = unread.get(header.length..)?;
+        let mut has_mark = false;
+        let newline = memchr2_iter(b'\n', b'(', text).find(|&at| {
+            let is_newline = text.get(at) == Some(&b'\n');
+            has_mark |= !is_newline && ends_mark(text, at);
+            is_newline
+        })?;
+        let length = header.length + newline;
+        if has_mark || length > MAX_LINE {
+            return None;
+        }
+        let end = if text.get(..newline)?.ends_with(b"\r") { length - 1 } else { length };
+        self.has_newlines = true;
+        self.lacks_newlines = false;
+        self.counts.lines += 1;
+        self.pending = length + 1;
+        Some((header, self.start..self.start + end))
+    }
+
     fn find_line(&mut self) -> Found {
         let unread = self.unread();
         let window = unread.get(..=MAX_LINE).unwrap_or(unread);
-        // One pass: where the line ends, and whether a mark stands behind that of its own header.
-        let from = header_length(window).max(self.searched);
-        let mut has_mark = false;
-        let mut found = memchr2_iter(b'\n', b'(', window.get(from..).unwrap_or_default()).map(|at| at + from);
-        let newline = found.find(|&at| {
-            has_mark |= ends_mark(window, at);
-            window.get(at) == Some(&b'\n')
-        });
-        let Some(newline) = newline else {
+        let Some(newline) = memchr(b'\n', window.get(self.searched..).unwrap_or_default()) else {
             let length = window.len();
             if length > MAX_LINE {
                 self.lacks_newlines |= lacks_newline(window);
@@ -372,8 +398,7 @@ impl Framer {
             self.searched = length;
             return Found::Nothing;
         };
-        // What came before in pieces is looked at again.
-        let is_plain = self.searched == 0 && !has_mark;
+        let newline = self.searched + newline;
         let next = newline + 1;
         self.has_newlines = true;
         self.lacks_newlines = false;
@@ -381,8 +406,7 @@ impl Framer {
             return Found::Waste(next);
         }
         let line = self.unread().get(..newline).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let (length, is_torn) = if is_plain { (line.len(), false) } else { whole(line) };
+        let (length, is_torn) = whole(line.strip_suffix(b"\r").unwrap_or(line));
         self.counts.torn += u64::from(is_torn);
         Found::Line { skip: 0, length, next }
     }
@@ -476,11 +500,6 @@ impl Framer {
 
 /// How many bytes of `line` are one record for certain, and whether another one begins in it.
 fn whole(line: &[u8]) -> (usize, bool) {
-    // Nearly always there is one mark, that of the line's own header.
-    let header = header_length(line);
-    if marks(line.get(header..).unwrap_or_default()).next().is_none() {
-        return (line.len(), false);
-    }
     let Some(second) = record_starts(line).find(|&at| at > 0) else {
         return (line.len(), false);
     };
@@ -512,19 +531,6 @@ fn record_starts(line: &[u8]) -> impl Iterator<Item = usize> {
         let low = mark.saturating_sub(MAX_PREFIX);
         Some(low + record_prefix(line.get(low..mark)?)?)
     })
-}
-
-/// The length of `type=NAME msg=audit(` at the beginning of `line`, in which nothing else begins; 0 where there is no such
-/// thing.
-fn header_length(line: &[u8]) -> usize {
-    let length = || {
-        let rest = line.strip_prefix(b"type=")?;
-        // The first `=` behind the type's is the mark's own: then no second `type=` stands before it.
-        let name = near(rest.get(..MAX_NAME).unwrap_or(rest), b'=')?.checked_sub(b" msg".len())?;
-        let is_header = rest.get(name..)?.strip_prefix(b" ")?.starts_with(MARK);
-        is_header.then_some(b"type= ".len() + name + MARK.len())
-    };
-    length().unwrap_or(0)
 }
 
 /// Whether the name of a type may hold this: `SYSCALL`, `UNKNOWN[1336]`.
@@ -585,7 +591,7 @@ mod tests {
     fn frame(stream: &[u8], step: usize) -> (Vec<String>, FramingCounts) {
         let mut framer = Framer::default();
         let mut lines = Vec::new();
-        let mut keep = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+        let mut keep = |line: Line<'_>| lines.push(String::from_utf8_lossy(&line).into_owned());
         for mut piece in stream.chunks(step) {
             while !piece.is_empty() {
                 let space = framer.space();
@@ -636,6 +642,12 @@ mod tests {
             "type=SYSCALL msg=audit(1.000:1): a0=1 key=\"x\"",
             "node=vm type=UNKNOWN[1336] msg=audit(1.000:1): a0=1",
             "type=type=EOE msg=audit(1.000:1): ",
+            "type=SOCKADDR msg=audit(1.000:1): saddr=02",
+            "type=PROCTITLE msg=audit(1.000:1): proctitle=61",
+            "type=EOE msg=audit(1.000:1): ",
+            "type=PATH msg=audit(1.000:1): item=0",
+            "type=EXECVE msg=audit(1.000:1): argc=0",
+            "type=URINGOP msg=audit(1.000:1): uring_op=16",
             "type=CWD msg=audit(1.000:1): cwd=\"/\" type=CWD msg=audit(1.000:2): ",
             "type=A_NAME_LONGER_THAN_ANY_THAT_THE_KERNEL_HAS msg=audit(1.000:1): (",
             "msg=audit(type= msg=audit(",
@@ -649,7 +661,12 @@ mod tests {
                     changed[at] = byte;
                     framer.space()[..changed.len()].copy_from_slice(&changed);
                     framer.filled(changed.len());
-                    while framer.line().is_some() {}
+                    while let Some(line) = framer.line() {
+                        // What was seen of it beside its end is what it says.
+                        let [seen, read] = [crate::parse(line), crate::parse(line.text)];
+                        let told = |one: crate::Record<'_>| (one.kind, one.id, one.own().to_vec());
+                        assert_eq!(seen.map(told), read.map(told), "{}", line.escape_ascii());
+                    }
                     torn += u64::from(record_starts(&changed).any(|at| at > 0));
                     assert_eq!(framer.counts().torn, torn, "{}", changed.escape_ascii());
                 }
@@ -663,7 +680,7 @@ mod tests {
         let read = |framer: &mut Framer, bytes: &[u8]| {
             framer.space()[..bytes.len()].copy_from_slice(bytes);
             framer.filled(bytes.len());
-            framer.line().map(|line| String::from_utf8_lossy(line).into_owned())
+            framer.line().map(|line| String::from_utf8_lossy(&line).into_owned())
         };
         // Of version 0: the line is made, and lies beside what was read.
         assert!(read(&mut framer, &binary(0, "audit(1.000:1): a=1", 0)).is_some());
@@ -691,6 +708,7 @@ mod tests {
     fn carriage_returns_are_part_of_the_end() {
         let a = record("SYSCALL", "a=1");
         check(format!("{a}\r\n\r\n{a}\r\n"), &[&a, &a], 0, 0);
+        check(format!("{a}\r\n{a}\r\n{a}\n"), &[&a, &a, &a], 0, 0);
     }
 
     #[test]

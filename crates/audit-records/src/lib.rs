@@ -74,6 +74,7 @@ mod args;
 mod assembler;
 mod event;
 mod framing;
+mod line;
 mod near;
 mod record;
 mod serial;
@@ -89,6 +90,7 @@ pub use assembler::{
 };
 pub use event::{Event, File, Outcome, RuleChange};
 pub use framing::{Framer, FramerState, FramingCounts, MAX_LINE};
+pub use line::Line;
 pub use record::{EventId, Fields, Kind, Malformed, Record, parse, parse_message};
 pub use sockaddr::{Address, ByteOrder, Family, Sockaddr};
 pub use tables::{Arch, EventType, MSG_FASTOPEN, Protocol, SocketType, error_name, socketcall, uring_op};

@@ -19,6 +19,12 @@ const fn first(bits: u64) -> usize {
     (bits.trailing_zeros() / u8::BITS) as usize
 }
 
+/// Which byte of a word the highest of these bits is in.
+#[inline]
+const fn last(bits: u64) -> usize {
+    ((u64::BITS - 1 - bits.leading_zeros()) / u8::BITS) as usize
+}
+
 /// Where the first `byte` stands in `text`.
 #[inline]
 pub(crate) fn near(text: &[u8], byte: u8) -> Option<usize> {
@@ -42,6 +48,107 @@ fn further(text: &[u8], byte: u8) -> Option<usize> {
     rest.iter().position(|&one| one == byte).map(|behind| at + behind)
 }
 
+/// Where the last `byte` stands in `text`.
+#[inline]
+pub(crate) fn near_end(text: &[u8], byte: u8) -> Option<usize> {
+    let (rest, words) = text.as_rchunks();
+    let mut at = text.len();
+    for word in words.iter().rev() {
+        at -= WORD;
+        let equal = equal(*word, byte);
+        if equal != 0 {
+            return Some(at + last(equal));
+        }
+    }
+    rest.iter().rposition(|&one| one == byte)
+}
+
+/// The most bytes of a [`Known`].
+const MAX_KNOWN: usize = 40;
+
+/// A short text that was read and is likely to come next again: it is compared and not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    text: [u8; MAX_KNOWN],
+    length: usize,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { text: [0; MAX_KNOWN], length: 0 }
+    }
+}
+
+impl Known {
+    /// Empty where none is known.
+    #[inline]
+    pub(crate) fn text(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+
+    /// Takes this one from now on, unless it is too long.
+    pub(crate) fn set(&mut self, text: &[u8]) -> bool {
+        let Some(slot) = self.text.get_mut(..text.len()) else { return false };
+        slot.copy_from_slice(text);
+        self.length = text.len();
+        true
+    }
+
+    /// What stands behind it in `text`, where that begins with it. Where it has 16 to 32 bytes its first and its last 16 are
+    /// compared, without a call.
+    #[inline]
+    pub(crate) fn strip<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        const HALF: usize = 16;
+        let known = self.text();
+        let (begin, rest) = text.split_at_checked(known.len())?;
+        let is_it = match (begin.first_chunk::<HALF>(), known.first_chunk::<HALF>()) {
+            (Some(one), Some(other)) if known.len() <= 2 * HALF => {
+                one == other && begin.last_chunk::<HALF>() == known.last_chunk::<HALF>()
+            }
+            _ => begin == known,
+        };
+        (is_it && !known.is_empty()).then_some(rest)
+    }
+}
+
+/// What stands between the spaces of a text, one after the other. Spaces are found eight bytes at once and not word by word:
+/// where a word ends does not wait for where the one before it does.
+#[derive(Clone, Debug)]
+pub(crate) struct Words<'a> {
+    text: &'a [u8],
+    /// Where the next word begins.
+    start: usize,
+    /// Up to here spaces were looked for.
+    known: usize,
+    /// Those of the last eight bytes at which no word ended yet, as [`equal`] tells them.
+    spaces: u64,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) const fn new(text: &'a [u8]) -> Self {
+        Self { text, start: 0, known: 0, spaces: 0 }
+    }
+
+    /// From the next word to the end.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.text.get(self.start..).unwrap_or_default()
+    }
+
+    /// The next word, where a space behind it ends it at least [`WORD`] bytes before the end of the text.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<&'a [u8]> {
+        while self.spaces == 0 {
+            self.spaces = equal(*self.text.get(self.known..)?.first_chunk()?, b' ');
+            self.known += WORD;
+        }
+        let end = self.known - WORD + first(self.spaces);
+        self.spaces &= self.spaces - 1;
+        let word = self.text.get(self.start..end)?;
+        self.start = end + 1;
+        Some(word)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +166,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn words_are_those_between_spaces() {
+        for text in
+            ["", " ", "a", "a b", "  a  b c ", "one two three four five six seven eight nine ten", &"x ".repeat(40)]
+        {
+            let mut words = Words::new(text.as_bytes());
+            let mut found = 0;
+            for word in text.split(' ') {
+                let Some(one) = words.next() else { break };
+                assert_eq!(one, word.as_bytes(), "{text}");
+                found += 1;
+                assert_eq!(words.rest(), text.splitn(found + 1, ' ').last().unwrap().as_bytes(), "{text}");
+            }
+            // Those at the end of the text are left to others.
+            let far = text.len().saturating_sub(WORD);
+            assert!(found >= text.as_bytes()[..far].iter().filter(|&&byte| byte == b' ').count(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_compared_whole() {
+        let mut known = Known::default();
+        assert_eq!(known.strip(b"a"), None);
+        for length in 1..=MAX_KNOWN {
+            let text: Vec<u8> = (b'0'..).take(length).collect();
+            assert!(known.set(&text));
+            assert_eq!(known.strip(&text), Some(&b""[..]));
+            assert_eq!(known.strip(&[&text[..], b"x"].concat()), Some(&b"x"[..]));
+            assert_eq!(known.strip(&text[1..]), None);
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] ^= 1;
+                assert_eq!(known.strip(&other), None, "{length} {at}");
+            }
+        }
+        assert!(!known.set(&[b'x'; MAX_KNOWN + 1]));
+        assert_eq!(known.text().len(), MAX_KNOWN);
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use memchr::{memchr, memrchr};
 
-use crate::near::near;
+use crate::line::{Header, Line};
+use crate::near::{Known, near, near_end};
 use crate::value::{Value, decimal, escape_bounded};
 
 /// The event a record belongs to: `audit(SECONDS.MILLIS:SERIAL)`. All records of one event share it.
@@ -155,8 +156,9 @@ impl std::error::Error for Malformed {}
 ///
 /// # Errors
 /// [`Malformed`] where the line does not begin with `[node=NAME ]type=NAME msg=audit(SECONDS.MILLIS:SERIAL):`.
-pub fn parse(line: &[u8]) -> Result<Record<'_>, Malformed> {
-    LastId::default().parse(line).map_err(|expected| Malformed { expected, line: escape_bounded(line) })
+pub fn parse<'a>(line: impl Into<Line<'a>>) -> Result<Record<'a>, Malformed> {
+    let line = line.into();
+    LastId::default().parse(line).map_err(|expected| Malformed { expected, line: escape_bounded(&line) })
 }
 
 /// Reads the header of a record as the kernel itself sends it (`AUDIT_NLGRP_READLOG`, `kauditd_send_multicast_skb` in
@@ -178,28 +180,35 @@ pub fn parse_message(number: u16, text: &[u8]) -> Result<Record<'_>, Malformed> 
     LastId::default().parse_message(number, text).map_err(|expected| Malformed { expected, line: escape_bounded(text) })
 }
 
-/// The longest event id in bytes that is remembered as text; the kernel's have some 20.
-const MAX_ID: usize = 40;
+/// How many bytes of an event id say the second, with the point behind it: until the year 2286.
+const SECOND: usize = 11;
 
 /// The last event id, as text and as number. The records of an event stand mostly one behind the other: an id that is
-/// written like the last one is compared and not read.
-#[derive(Clone, Copy, Debug)]
+/// written like the last one is compared and not read; nor is the second read again.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LastId {
-    text: [u8; MAX_ID],
-    length: usize,
+    /// With `):` behind it.
+    text: Known,
     id: EventId,
-}
-
-impl Default for LastId {
-    fn default() -> Self {
-        Self { text: [0; MAX_ID], length: 0, id: EventId::default() }
-    }
 }
 
 impl LastId {
     /// As [`parse`], but for the error.
     #[inline]
-    pub(crate) fn parse<'a>(&mut self, line: &'a [u8]) -> Result<Record<'a>, &'static str> {
+    pub(crate) fn parse<'a>(&mut self, line: Line<'a>) -> Result<Record<'a>, &'static str> {
+        let Some(Header { kind, length }) = line.header else { return self.parse_any(line.text) };
+        let rest = line.text.get(length..).unwrap_or_default();
+        let record = |id, text: &[u8]| {
+            let body = line.text.len() - text.len();
+            Record { node: None, id, kind, line: without_end(line.text), body, by_auditd: true }
+        };
+        match self.text.strip(rest) {
+            Some(text) => Ok(record(self.id, text)),
+            None => self.another(rest).map(|(id, text)| record(id, text)),
+        }
+    }
+
+    fn parse_any<'a>(&mut self, line: &'a [u8]) -> Result<Record<'a>, &'static str> {
         let (node, rest) = match line.strip_prefix(b"node=") {
             Some(rest) => split_at(rest, b' ').map(|(node, rest)| (Some(node), rest)).ok_or("a space after node=")?,
             None => (None, line),
@@ -223,50 +232,48 @@ impl LastId {
     /// The event id that `rest` begins with, and what stands behind its colon.
     #[inline]
     fn id<'a>(&mut self, rest: &'a [u8]) -> Result<(EventId, &'a [u8]), &'static str> {
-        let known = self.text.get(..self.length).filter(|text| !text.is_empty() && starts_with(rest, text));
-        let body = known.and_then(|text| rest.get(text.len()..)?.strip_prefix(b"):"));
-        match body {
+        match self.text.strip(rest) {
             Some(body) => Ok((self.id, body)),
-            None => self.read(rest),
+            None => self.another(rest),
         }
     }
 
-    fn read<'a>(&mut self, rest: &'a [u8]) -> Result<(EventId, &'a [u8]), &'static str> {
-        let text = rest;
-        let (seconds, rest) = split_at(rest, b'.').ok_or("the seconds")?;
-        let (milliseconds, rest) = split_at(rest, b':').ok_or("the milliseconds")?;
-        let (serial, rest) = split_at(rest, b')').ok_or("the serial")?;
-        let body = rest.strip_prefix(b":").ok_or("a colon after the event id")?;
-        let seconds = decimal(seconds).ok_or("the seconds")?;
-        let milliseconds = decimal(milliseconds).filter(|&part| part < 1000).ok_or("the milliseconds")?;
-        let milliseconds = seconds
-            .checked_mul(1000)
-            .and_then(|whole| whole.checked_add(milliseconds))
-            .filter(|&time| time <= MAX_MILLISECONDS)
-            .ok_or("the seconds")?;
-        let serial = decimal(serial).and_then(|serial| serial.try_into().ok()).ok_or("the serial")?;
-        let id = EventId { milliseconds, serial };
-        let written = text.len() - rest.len() - 1;
-        if let (Some(slot), Some(text)) = (self.text.get_mut(..written), text.get(..written)) {
-            slot.copy_from_slice(text);
-            self.length = written;
+    fn another<'a>(&mut self, rest: &'a [u8]) -> Result<(EventId, &'a [u8]), &'static str> {
+        let (id, body) = self.in_last_second(rest).map_or_else(|| read_id(rest), Ok)?;
+        if self.text.set(rest.get(..rest.len() - body.len()).unwrap_or_default()) {
             self.id = id;
         }
         Ok((id, body))
     }
+
+    /// Assumes an id of the same second as the last one, both written by the kernel: `%llu.%03lu:%u`.
+    fn in_last_second<'a>(&self, rest: &'a [u8]) -> Option<(EventId, &'a [u8])> {
+        let (second, rest) = rest.split_first_chunk::<SECOND>()?;
+        if self.text.text().first_chunk() != Some(second) || second.last() != Some(&b'.') {
+            return None;
+        }
+        let (milliseconds, rest) = rest.split_first_chunk::<3>()?;
+        let (serial, rest) = split_at(rest.strip_prefix(b":")?, b')')?;
+        let before = self.id.milliseconds - self.id.milliseconds % 1000;
+        let id = EventId { milliseconds: before + decimal(milliseconds)?, serial: decimal(serial)?.try_into().ok()? };
+        Some((id, rest.strip_prefix(b":")?))
+    }
 }
 
-/// As `text.starts_with(prefix)`. An id has 16 to 32 bytes: its first and its last 16 are compared, without a call.
-#[inline]
-fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
-    const HALF: usize = 16;
-    let Some(text) = text.get(..prefix.len()) else { return false };
-    match (text.first_chunk::<HALF>(), prefix.first_chunk::<HALF>()) {
-        (Some(one), Some(other)) if text.len() <= 2 * HALF => {
-            one == other && text.last_chunk::<HALF>() == prefix.last_chunk::<HALF>()
-        }
-        _ => text == prefix,
-    }
+fn read_id(rest: &[u8]) -> Result<(EventId, &[u8]), &'static str> {
+    let (seconds, rest) = split_at(rest, b'.').ok_or("the seconds")?;
+    let (milliseconds, rest) = split_at(rest, b':').ok_or("the milliseconds")?;
+    let (serial, rest) = split_at(rest, b')').ok_or("the serial")?;
+    let body = rest.strip_prefix(b":").ok_or("a colon after the event id")?;
+    let seconds = decimal(seconds).ok_or("the seconds")?;
+    let milliseconds = decimal(milliseconds).filter(|&part| part < 1000).ok_or("the milliseconds")?;
+    let milliseconds = seconds
+        .checked_mul(1000)
+        .and_then(|whole| whole.checked_add(milliseconds))
+        .filter(|&time| time <= MAX_MILLISECONDS)
+        .ok_or("the seconds")?;
+    let serial = decimal(serial).and_then(|serial| serial.try_into().ok()).ok_or("the serial")?;
+    Ok((EventId { milliseconds, serial }, body))
 }
 
 /// A line without its end (`\n`, `\r\n`).
@@ -321,7 +328,7 @@ impl<'a> Record<'a> {
             Kind::Syscall | Kind::Uringop | Kind::ConfigChange => {
                 let last = last_word(text);
                 let is_kernels = last.starts_with(b"key=") || last.starts_with(b"res=");
-                if is_kernels && memchr(ENRICHED_SEPARATOR, last).is_none() {
+                if is_kernels && near(last, ENRICHED_SEPARATOR).is_none() {
                     None
                 } else {
                     memrchr(ENRICHED_SEPARATOR, text)
@@ -390,7 +397,7 @@ pub(crate) fn last_key(own: &[u8]) -> Value<'_> {
 /// What stands behind the last space, spaces at the end aside.
 fn last_word(text: &[u8]) -> &[u8] {
     let text = text.trim_ascii_end();
-    memrchr(b' ', text).map_or(text, |space| text.get(space + 1..).unwrap_or_default())
+    near_end(text, b' ').map_or(text, |space| text.get(space + 1..).unwrap_or_default())
 }
 
 /// `name=value` by `name=value`. A value ends at a space, a quoted one at its quote; words without `=` are passed over.
@@ -422,11 +429,17 @@ impl<'a> Fields<'a> {
         if begin != prefix {
             return None;
         }
-        let length = match rest.first() {
-            Some(b'"') => near(rest.get(1..)?, b'"')? + 2,
-            _ => near(rest, b' ').unwrap_or(rest.len()),
-        };
-        let (value, rest) = rest.split_at_checked(length)?;
+        if rest.first() == Some(&b'"') {
+            return self.quoted(rest);
+        }
+        let (value, rest) = split_at(rest, b' ').unwrap_or((rest, &[]));
+        self.rest = rest;
+        Some(Value::new(value))
+    }
+
+    /// The value in quotes that `rest` begins with, as [`named`](Self::named).
+    fn quoted(&mut self, rest: &'a [u8]) -> Option<Value<'a>> {
+        let (value, rest) = rest.split_at_checked(near(rest.get(1..)?, b'"')? + 2)?;
         self.rest = match rest.split_first() {
             None => rest,
             Some((b' ', rest)) => rest,
@@ -553,13 +566,20 @@ mod tests {
             "1.000:1",
             "01.000:1",
             "1.000:1)",
+            "1.000:12345",
+            "1.000:12345678:9",
+            "1795344942.5:1",
+            "1795344942.25:1",
+            "1795344942.999:1",
+            "1795344942.1000:1",
             "",
             "1.000:2",
         ];
         let mut last = LastId::default();
         for id in lines {
             let line = format!("type=EOE msg=audit({id}): x=1");
-            let (compared, read) = (last.parse(line.as_bytes()).ok(), LastId::default().parse(line.as_bytes()).ok());
+            let (compared, read) =
+                (last.parse(Line::from(&line)).ok(), LastId::default().parse(Line::from(&line)).ok());
             assert_eq!(compared.map(|one| (one.id, one.own())), read.map(|one| (one.id, one.own())), "{id}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::value::Value;
+use crate::value::{Value, hex_bytes};
 
 /// `struct sockaddr_storage` is 128 bytes and the kernel copies no more of an address (net/socket.c).
 const MAX_SOCKADDR: usize = 128;
@@ -135,16 +135,16 @@ impl Sockaddr {
     /// Decodes the value of `saddr=`. `None` where it has not even a family.
     #[must_use]
     pub fn decode(saddr: Value<'_>, order: ByteOrder) -> Option<Self> {
-        let mut bytes = saddr.bytes().take(MAX_SOCKADDR);
-        let family = taken(&mut bytes)?;
+        let mut rest = saddr.pairs();
+        let family = taken(&mut rest)?;
         let family = Family(match order {
             ByteOrder::Little => u16::from_le_bytes(family),
             ByteOrder::Big => u16::from_be_bytes(family),
         });
         let address = match family {
-            Family::INET => inet(bytes),
-            Family::INET6 => inet6(bytes, order),
-            Family::LOCAL => local(&bytes.collect::<Vec<u8>>()),
+            Family::INET => inet(rest),
+            Family::INET6 => inet6(rest, order),
+            Family::LOCAL => local(&saddr.bytes().take(MAX_SOCKADDR).skip(2).collect::<Vec<u8>>()),
             _ => None,
         };
         Some(Self { family, address })
@@ -153,23 +153,21 @@ impl Sockaddr {
 
 /// The next bytes, where there are so many.
 #[inline]
-fn taken<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> Option<[u8; N]> {
-    let mut taken = [0; N];
-    for slot in &mut taken {
-        *slot = bytes.next()?;
-    }
-    Some(taken)
+fn taken<const N: usize>(rest: &mut &[[u8; 2]]) -> Option<[u8; N]> {
+    let (pairs, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    hex_bytes(pairs)
 }
 
 /// Port and address, both in network order.
-fn inet(mut rest: impl Iterator<Item = u8>) -> Option<Address> {
+fn inet(mut rest: &[[u8; 2]]) -> Option<Address> {
     let port = taken(&mut rest)?;
     let address: [u8; 4] = taken(&mut rest)?;
     Some(Address::Inet(address.into(), u16::from_be_bytes(port)))
 }
 
 /// Port, flow label, address, and in the machine's order the scope id.
-fn inet6(mut rest: impl Iterator<Item = u8>, order: ByteOrder) -> Option<Address> {
+fn inet6(mut rest: &[[u8; 2]], order: ByteOrder) -> Option<Address> {
     let port = taken(&mut rest)?;
     let _flow: [u8; 4] = taken(&mut rest)?;
     let address: [u8; 16] = taken(&mut rest)?;

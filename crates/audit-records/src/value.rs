@@ -66,17 +66,22 @@ impl<'a> Value<'a> {
     /// `success`: yes or no.
     #[must_use]
     pub fn truth(self) -> Option<bool> {
-        match self.word()? {
-            b"yes" => Some(true),
-            b"no" => Some(false),
+        match self.0 {
+            b"yes" | b"\"yes\"" => Some(true),
+            b"no" | b"\"no\"" => Some(false),
             _ => None,
         }
     }
 
     /// Bytes in hexadecimal (saddr); an odd digit or a foreign byte ends them.
     pub fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
+        self.pairs().iter().map_while(|&pair| hex_byte(pair))
+    }
+
+    /// Two characters for each byte, be they digits or not.
+    pub(crate) fn pairs(self) -> &'a [[u8; 2]] {
         let (pairs, _) = self.0.as_chunks();
-        pairs.iter().map_while(|&pair| hex_byte(pair))
+        pairs
     }
 
     /// An unsigned decimal number: pid, uid, argc. `None` where it is no such number, or does not fit.
@@ -113,13 +118,15 @@ impl<'a> Value<'a> {
 /// A decimal number without a sign. Longer than 19 digits is no number of the kernel's but u64's last ones;
 /// overflow is `None`.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 20 {
-        return None;
+    let small =
+        |digits: &[u8]| digits.iter().try_fold(0u64, |number, &digit| Some(number * 10 + decimal_digit(digit)?));
+    match digits {
+        [] => None,
+        _ if digits.len() < 20 => small(digits),
+        // Only the twentieth digit can be too much.
+        [first @ .., last] if digits.len() == 20 => small(first)?.checked_mul(10)?.checked_add(decimal_digit(*last)?),
+        _ => None,
     }
-    let (first, last) = digits.split_at(digits.len().min(19));
-    let number = first.iter().try_fold(0u64, |number, &digit| Some(number * 10 + decimal_digit(digit)?))?;
-    // Only the twentieth digit can be too much.
-    last.iter().try_fold(number, |number, &digit| number.checked_mul(10)?.checked_add(decimal_digit(digit)?))
 }
 
 #[inline]
@@ -168,6 +175,16 @@ fn hex_byte(digits: [u8; 2]) -> Option<u8> {
     // One look tells whether both are digits.
     let [high, low] = digits.map(hex_value);
     (high | low != NOT_A_DIGIT).then_some(high << 4 | low)
+}
+
+/// All of these, or `None` where one is no byte in hexadecimal.
+#[inline]
+pub(crate) fn hex_bytes<const N: usize>(pairs: &[[u8; 2]; N]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (byte, &pair) in bytes.iter_mut().zip(pairs) {
+        *byte = hex_byte(pair)?;
+    }
+    Some(bytes)
 }
 
 /// How much of a hostile line an error or a log may carry, in bytes.

@@ -6,8 +6,9 @@ use std::fmt;
 use crate::args::Args;
 #[cfg(feature = "serde")]
 use crate::assembler::MAX_EVENT_BYTES;
+use crate::near::{Known, Words};
 use crate::record::{Fields, field, first_field, is_label, last_key};
-use crate::tables::Arch;
+use crate::tables::{Arch, EventType};
 use crate::value::Value;
 
 /// Bytes as the kernel reported them; they need not be UTF-8.
@@ -309,33 +310,56 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Of a record's own text.
-    pub(crate) fn read(own: &'a [u8]) -> Self {
-        Self::in_kernel_order(own).unwrap_or_else(|| Self::in_any_order(own))
+    pub(crate) fn read(own: &'a [u8], last: &mut LastCall) -> Self {
+        match Self::in_kernel_order(own, last) {
+            Some(call) => call,
+            None => Self::in_any_order(own),
+        }
     }
 
-    /// Assumes SYSCALL's or URINGOP's fields in the order of the kernel, one space between them, none of them absent but
-    /// `per`.
-    fn in_kernel_order(own: &'a [u8]) -> Option<Self> {
-        let mut fields = Fields::new(own.trim_ascii_start());
-        let mut call = Self::default();
-        if let Some(op) = fields.named(b"uring_op=") {
-            call.uring_op = op;
-            call.success = fields.named(b"success=")?;
-            call.exit = fields.named(b"exit=")?;
-        } else {
-            call.arch = arch(fields.named(b"arch=")?);
-            call.syscall = fields.named(b"syscall=")?.unsigned();
-            let _per = fields.named(b"per=");
-            call.success = fields.named(b"success=")?;
-            call.exit = fields.named(b"exit=")?;
-            call.a0 = fields.named(b"a0=")?;
-            call.a1 = fields.named(b"a1=")?;
-            call.a2 = fields.named(b"a2=")?;
-            call.a3 = fields.named(b"a3=")?;
+    fn in_kernel_order(own: &'a [u8], last: &mut LastCall) -> Option<Self> {
+        Self::of_syscall(own, last).or_else(|| Self::of_uringop(own))
+    }
+
+    /// What it does, of a system call.
+    pub(crate) fn event_type(&self) -> Option<EventType> {
+        let (arch, syscall) = (self.arch?, self.syscall?);
+        let a0 = if arch.socketcall() == Some(syscall) { self.a0.hexadecimal() } else { None };
+        EventType::of_syscall(arch, syscall, a0)
+    }
+
+    /// Assumes SYSCALL's fields in the order of the kernel, one space between them, none of them absent but `per`.
+    #[inline]
+    fn of_syscall(own: &'a [u8], last: &mut LastCall) -> Option<Self> {
+        let mut words = Words::new(last.strip(own.strip_prefix(b" ").unwrap_or(own))?);
+        let mut word = words.next()?;
+        if value_of(word, b"per=").is_some() {
+            word = words.next()?;
         }
-        fields.named(b"items=")?;
-        call.task = fields.rest();
-        call.task.starts_with(b"ppid=").then_some(call)
+        Some(Self {
+            arch: last.arch,
+            syscall: last.syscall,
+            uring_op: Value::default(),
+            success: value_of(word, b"success=")?,
+            exit: value_of(words.next()?, b"exit=")?,
+            a0: value_of(words.next()?, b"a0=")?,
+            a1: value_of(words.next()?, b"a1=")?,
+            a2: value_of(words.next()?, b"a2=")?,
+            a3: value_of(words.next()?, b"a3=")?,
+            task: task_behind_items(words)?,
+        })
+    }
+
+    /// Assumes URINGOP's fields in the order of the kernel, one space between them, none of them absent.
+    fn of_uringop(own: &'a [u8]) -> Option<Self> {
+        let mut words = Words::new(own.strip_prefix(b" ").unwrap_or(own));
+        Some(Self {
+            uring_op: value_of(words.next()?, b"uring_op=")?,
+            success: value_of(words.next()?, b"success=")?,
+            exit: value_of(words.next()?, b"exit=")?,
+            task: task_behind_items(words)?,
+            ..Self::default()
+        })
     }
 
     /// The first field of each name before those of the process and before any label: the kernel writes the call first, and
@@ -372,6 +396,51 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The last call's architecture and number, as text and as numbers: most calls are like the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastCall {
+    /// `arch=… syscall=… `.
+    text: Known,
+    arch: Option<Arch>,
+    syscall: Option<u32>,
+}
+
+impl LastCall {
+    /// What stands behind `arch=… syscall=… `, which is the last one from now on.
+    #[inline]
+    fn strip<'a>(&mut self, own: &'a [u8]) -> Option<&'a [u8]> {
+        self.text.strip(own).or_else(|| self.read(own))
+    }
+
+    fn read<'a>(&mut self, own: &'a [u8]) -> Option<&'a [u8]> {
+        let mut fields = Fields::new(own);
+        let (of_arch, of_syscall) = (fields.named(b"arch=")?, fields.named(b"syscall=")?);
+        let rest = fields.rest();
+        // With the space behind it: `syscall=42` is not the beginning of `syscall=425`.
+        let text = own.get(..own.len() - rest.len()).filter(|text| text.ends_with(b" "))?;
+        if !self.text.set(text) {
+            return None;
+        }
+        self.arch = arch(of_arch);
+        self.syscall = of_syscall.unsigned();
+        Some(rest)
+    }
+}
+
+/// Assumes that `items=` is next, and the process's fields follow.
+#[inline]
+fn task_behind_items<'a>(mut words: Words<'a>) -> Option<&'a [u8]> {
+    value_of(words.next()?, b"items=")?;
+    Some(words.rest()).filter(|task| task.starts_with(b"ppid="))
+}
+
+/// The value of the field `word`, where it begins with `prefix` (`name=`) and is a word for the other ways of reading too.
+#[inline]
+fn value_of<'a, const N: usize>(word: &'a [u8], prefix: &[u8; N]) -> Option<Value<'a>> {
+    let (begin, value) = word.split_first_chunk()?;
+    (begin == prefix && value.first() != Some(&b'"')).then_some(Value::new(value))
+}
+
 fn arch(value: Value<'_>) -> Option<Arch> {
     value.hexadecimal()?.try_into().ok().map(Arch)
 }
@@ -380,10 +449,17 @@ fn arch(value: Value<'_>) -> Option<Arch> {
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(test, expect(unreachable_pub, reason = "it is public where the fuzzers ask for it"))]
 pub fn assert_fast_is_slow(text: &[u8]) {
-    if let Some(fast) = Call::in_kernel_order(text) {
-        assert_eq!(fast, Call::in_any_order(text), "{}", text.escape_ascii());
+    let mut last = LastCall::default();
+    // After no other call, after one that is much alike, and after itself.
+    for before in ["", "arch=c000003e syscall=42 ", "arch=c000003e syscall=42"] {
+        last.strip(before.as_bytes());
+        for _ in 0..2 {
+            if let Some(fast) = Call::in_kernel_order(text, &mut last) {
+                assert_eq!(fast, Call::in_any_order(text), "{}", text.escape_ascii());
+            }
+        }
     }
-    for task in [text, Call::read(text).task] {
+    for task in [text, Call::read(text, &mut last).task] {
         if let Some(fast) = Task::in_kernel_order(task) {
             assert_eq!(fast, Task::in_any_order(task), "{}", task.escape_ascii());
         }
@@ -522,7 +598,7 @@ mod tests {
 
     #[test]
     fn a_call_and_its_process() {
-        let call = Call::read(SYSCALL.as_bytes());
+        let call = Call::read(SYSCALL.as_bytes(), &mut LastCall::default());
         assert_eq!((call.arch, call.syscall, call.exit.signed()), (Some(Arch::X86_64), Some(42), Some(-111)));
         assert_eq!([call.a0, call.a1, call.a2].map(Value::hexadecimal), [Some(3), Some(0x7ffe), Some(16)]);
         let who = Who { task: call.task, auid_name: b"alice", ..Who::default() };
@@ -550,7 +626,7 @@ mod tests {
     fn the_kernels_order_is_read_as_any_other() {
         for own in [SYSCALL, "uring_op=16 success=yes exit=0 items=0 ppid=1 pid=2 uid=0 subj=x key=\"y\""] {
             let own = own.trim_ascii_start().as_bytes();
-            let call = Call::in_kernel_order(own).unwrap();
+            let call = Call::in_kernel_order(own, &mut LastCall::default()).unwrap();
             assert_eq!(call, Call::in_any_order(own));
             // Whatever stands at one place: the fast way says the same or nothing.
             for at in 0..own.len() {
@@ -561,9 +637,11 @@ mod tests {
                 }
             }
         }
+        // Where the number of a call ends is not where one like it ended.
+        assert_fast_is_slow(SYSCALL.trim_ascii_start().replace("=42 per=8 ", "=42").as_bytes());
         // What stands behind the process's fields is not the call's.
         assert_fast_is_slow(format!("{} uring_op=16 a0=7", SYSCALL.trim_ascii_start()).as_bytes());
-        assert!(Task::in_kernel_order(Call::read(SYSCALL.as_bytes()).task).is_some());
+        assert!(Task::in_kernel_order(Call::read(SYSCALL.as_bytes(), &mut LastCall::default()).task).is_some());
         let interpretations = b"ARCH=x86_64 SYSCALL=connect AUID=\"alice\" UID=\"root\"";
         for at in 0..interpretations.len() {
             for byte in *b" =\"'xA\t" {
@@ -578,7 +656,7 @@ mod tests {
     fn a_label_names_nobody() {
         let label = "ppid=1 pid=2 subj=:c://p pid=3 uid=0 exe=\"/usr/sbin/sshd\" comm=\"sshd\" (enforce) key=\"k\"";
         assert_eq!(subject(label), Subject { ppid: Some(1), pid: Some(2), ..Subject::default() });
-        let only_label = Call::read(b"arch=c000003e subj=x pid=3 success=yes key=\"k\"");
+        let only_label = Call::read(b"arch=c000003e subj=x pid=3 success=yes key=\"k\"", &mut LastCall::default());
         assert_eq!(
             (only_label.success.written(), subject(str::from_utf8(only_label.task).unwrap()).pid),
             (&b""[..], None)

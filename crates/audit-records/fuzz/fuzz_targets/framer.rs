@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use audit_records::{Framer, FramingCounts, MAX_LINE};
+use audit_records::{Framer, FramingCounts, MAX_LINE, Record, parse};
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
@@ -40,6 +40,9 @@ fn lines_of(framer: &mut Framer, mut stream: &[u8], steps: &[u8]) -> Vec<Vec<u8>
         framer.filled(taken);
         stream = &stream[taken..];
         while let Some(line) = framer.line() {
+            // What the framer saw of it beside its end is what it says.
+            let told = |record: Record<'_>| (record.kind, record.id, record.own().to_vec());
+            assert_eq!(parse(line).map(told), parse(&*line).map(told));
             lines.push(line.to_vec());
         }
     }
