@@ -32,7 +32,7 @@ const OTHER_DESCRIPTORS: u64 = 512;
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// Events that are answered in one go, so that ends of processes and arguments are noticed in between.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Ends of processes that are noticed in one go.
 const MAX_ENDS: usize = 64;
@@ -359,9 +359,9 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
 
     /// Answers, or asks for arguments and returns what waits for them.
     fn answer(&mut self, mut item: Item<T>) -> Option<(Ticket, Item<T>)> {
-        let now = Instant::now();
         let mut answer = self.registry.answer(&item.request, true);
         if let Answer::Title { key, folder, uid } = answer {
+            let now = Instant::now();
             // The new program has been looked at by now.
             item.request.starts_program = false;
             if now < *item.until.get_or_insert(now + self.max_wait)

@@ -18,7 +18,7 @@ use crate::dbus::State;
 use crate::process::{Request, Visit, Visitor};
 use crate::queue::Queue;
 use crate::source::{Audisp, Sources, Stop};
-use crate::store::{Row, Store, Whose};
+use crate::store::{Found, Row, Store, Whose};
 
 /// Signals that wait to be sent: a second of the most that auditd carries.
 pub(super) const MAX_SEEN: usize = 16 * 1024;
@@ -116,6 +116,7 @@ pub(super) fn visited(
     waiting: &AtomicUsize,
     visits: Vec<(Row, Visit)>,
 ) {
+    let mut found = Vec::new();
     let rows = visits.into_iter().map(|(mut row, visit)| {
         let whose = match visit {
             Visit::Found(process) => Whose::Process(process),
@@ -134,7 +135,7 @@ pub(super) fn visited(
         {
             // Of a process that was known, there is something new: since this event it runs another program, say.
             let since = if matches!(row.whose, Whose::Process(_)) { row.sequence } else { u64::MAX };
-            store.attach(pid, since, &whose);
+            found.push(Found { pid, since, whose: whose.clone() });
         }
         row.whose = whose;
         let bytes = row.size();
@@ -142,6 +143,7 @@ pub(super) fn visited(
         (row, bytes)
     });
     let rows: Vec<(Row, usize)> = rows.collect();
+    store.attach(&found);
     if journal.is_on() {
         store.statistics.journal_lost.add(journal.push(rows.iter().cloned()));
     }

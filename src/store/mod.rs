@@ -45,6 +45,9 @@ pub use statistics::{Counter, Losses, Statistics};
 /// Rows passed while the lock is held: some microseconds.
 const CHUNK: usize = 64;
 
+/// Pids that are told of while the lock is held: some microseconds.
+const TOGETHER: usize = 16;
+
 /// What the history holds in memory, in bytes: its rows and what they share.
 pub const MAX_HISTORY_BYTES: usize = 48 * 1024 * 1024;
 
@@ -74,6 +77,17 @@ struct Inner {
     shared: Shared,
     history: History,
     newest: Newest,
+}
+
+/// Whose the rows of a pid are.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The pid.
+    pub pid: u32,
+    /// Rows since this one are its for certain.
+    pub since: u64,
+    /// What `/proc` said.
+    pub whose: Whose,
 }
 
 /// A row as it is answered.
@@ -129,8 +143,19 @@ impl Store {
         row
     }
 
-    /// Tells whose the rows of this pid are: those since `since` for certain, and those before that nobody has told of.
-    pub fn attach(&self, pid: u32, since: u64, whose: &Whose) {
+    /// Tells whose the rows of pids are: of each those since `since` for certain, and those before that nobody has told of.
+    pub fn attach(&self, found: &[Found]) {
+        for together in found.chunks(TOGETHER) {
+            let mut inner = self.write();
+            for found in together {
+                inner = self.attach_one(inner, found);
+            }
+        }
+    }
+
+    /// Lets others in between where the pid has many rows.
+    fn attach_one<'a>(&'a self, mut inner: RwLockWriteGuard<'a, Inner>, found: &Found) -> RwLockWriteGuard<'a, Inner> {
+        let Found { pid, since, ref whose } = *found;
         let of_row = |row: &Row| {
             let is_open = matches!(row.whose, Whose::Pending);
             // Those of another machine, or before the process, are not its own.
@@ -143,7 +168,6 @@ impl Store {
                 whose => Some(whose.clone()),
             }
         };
-        let mut inner = self.write();
         inner.changes += 1;
         inner.newest.attach(pid, since, whose);
         // Under the same lock: a row that came in between would know its process already, and end the walk before those
@@ -152,7 +176,7 @@ impl Store {
         loop {
             let Inner { history, shared, .. } = &mut *inner;
             if !history.tell(&mut walk, CHUNK, shared, of_row) {
-                return;
+                return inner;
             }
             drop(inner);
             inner = self.write();

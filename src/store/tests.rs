@@ -69,6 +69,11 @@ struct Bench {
     now: Duration,
 }
 
+/// Tells of one pid.
+fn tell(store: &Store, pid: u32, since: u64, whose: Whose) {
+    store.attach(&[Found { pid, since, whose }]);
+}
+
 impl Bench {
     fn new(history: usize, max_events: usize) -> Self {
         let store = Store::new(history, max_events, NODE);
@@ -103,7 +108,7 @@ impl Bench {
     }
 
     fn attach(&self, process: &Arc<Process>) {
-        self.store.attach(process.pid, u64::MAX, &Whose::Process(process.clone()));
+        tell(&self.store, process.pid, u64::MAX, Whose::Process(process.clone()));
     }
 
     fn newest(&self, sight: Sight) -> Vec<Answer> {
@@ -238,7 +243,7 @@ fn rows_that_arrive_while_a_process_is_told_keep_no_older_one_open() {
             while store.read().history.len() < 20 {
                 std::thread::yield_now();
             }
-            store.attach(7, u64::MAX, &Whose::Process(process.clone()));
+            tell(&store, 7, u64::MAX, Whose::Process(process.clone()));
         });
         let open = store.first(Path::Pid(7), usize::MAX, |row| matches!(row.whose, Whose::Pending));
         assert!(open.is_none(), "{open:?}");
@@ -264,10 +269,10 @@ fn processes_that_were_gone_are_told_apart_by_when_somebody_looked() {
     let mut bench = Bench::new(100, 100);
     let gone = |at_ms| Whose::Gone { at_ms, parents: Parents::default() };
     bench.see(&Call::connect(7, 1000, 1, 53));
-    bench.store.attach(7, u64::MAX, &gone(1010));
+    tell(&bench.store, 7, u64::MAX, gone(1010));
     assert!(matches!(bench.see(&Call::socket(7, 1005, 3)).whose, Whose::Gone { at_ms: 1010, .. }));
     assert!(matches!(bench.see(&Call::connect(7, 5000, 1, 53)).whose, Whose::Pending));
-    bench.store.attach(7, u64::MAX, &gone(5010));
+    tell(&bench.store, 7, u64::MAX, gone(5010));
     assert_eq!(bench.newest(Sight::All).iter().map(|one| one.count).collect::<Vec<_>>(), [1, 1, 1]);
     assert_eq!(bench.store.users_of("192.0.2.1".parse().unwrap(), |_| true).len(), 2);
     assert!(bench.store.sole_user_of("192.0.2.1".parse().unwrap(), |_| true).is_none());
@@ -282,7 +287,7 @@ fn another_program_of_the_same_process_takes_nothing_back() {
     bench.attach(&before);
     let since = bench.see(&Call::connect(7, 1001, 1, 53)).sequence;
     let after = process(7, 500);
-    bench.store.attach(7, since, &Whose::Process(after.clone()));
+    tell(&bench.store, 7, since, Whose::Process(after.clone()));
     let newest = bench.newest(Sight::All);
     assert!(is(&newest[0].row, &after));
     assert!(is(&newest[1].row, &before));
@@ -532,7 +537,7 @@ proptest! {
                 }
                 Step::LookGone { pid } => {
                     if !running.contains_key(&pid) {
-                        bench.store.attach(pid, u64::MAX, &Whose::Gone { at_ms: ms, parents: Parents::default() });
+                        tell(&bench.store, pid, u64::MAX, Whose::Gone { at_ms: ms, parents: Parents::default() });
                     }
                 }
                 Step::End { pid } => {
@@ -624,7 +629,7 @@ fn varied() -> Bench {
     }
     bench.attach(&ended(8));
     bench.attach(&ended(11));
-    bench.store.attach(12, u64::MAX, &Whose::Gone { at_ms: 2000, parents: parents.clone() });
+    tell(&bench.store, 12, u64::MAX, Whose::Gone { at_ms: 2000, parents: parents.clone() });
     bench.see(&Call { node: "node=vm ", ..Call::connect(9, 1002, 2, 80) });
     let execve = "type=SYSCALL msg=audit(1.000:999): arch=c000003e syscall=59 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=2 \
                   ppid=1 pid=10 auid=1000 uid=1000 exe=\"/bin/y\" key=\"opensnitch\"";
