@@ -22,6 +22,9 @@ const MAX_WINDOWS: usize = 1024;
 /// What the events in them hold together, in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// Windows are looked at so often in the time that one is open.
+const STEPS: u128 = 16;
+
 /// How long `EventsLost` waits for the next one.
 const LOST_EVERY: Duration = Duration::from_secs(1);
 
@@ -186,12 +189,20 @@ impl Signals {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let lost = self.lost > self.lost_told;
         let lost = lost.then(|| self.lost_told_at.map_or(Duration::ZERO, |told| told + LOST_EVERY));
-        let closing = self.closing.front().map(|(closes, _)| *closes);
+        let closing = self.closing.front().map(|(closes, _)| self.together(*closes));
         let token = (self.due.len() > 0).then(|| {
             let missing = (1.0 - self.tokens).max(0.0) / f64::from(self.limits.per_second);
             self.refilled + Duration::from_secs_f64(missing)
         });
         lost.into_iter().chain(closing).chain(token).min()
+    }
+
+    /// When the window that closes then is looked at, with those that close shortly before: in a storm some window closes
+    /// every millisecond.
+    fn together(&self, closes: Duration) -> Duration {
+        let step = (self.limits.coalesce.as_nanos() / STEPS).max(1);
+        let nanoseconds = closes.as_nanos().div_ceil(step) * step;
+        nanoseconds.try_into().map_or(Duration::MAX, Duration::from_nanos)
     }
 
     /// The next signal that is due.
@@ -310,6 +321,19 @@ mod tests {
         signals.push(connect(7, 80), ms(301));
         assert_eq!(due(&mut signals, ms(301)), [(80, 1)]);
         assert_eq!(signals.take_told(), Told { sent: 6, coalesced: 2, lost: 0 });
+    }
+
+    #[test]
+    fn windows_that_close_at_nearly_the_same_time_wake_nobody_one_by_one() {
+        let mut signals = Signals::new(Limits { per_second: 10_000, coalesce: ms(160) }, Room::FOR_ALL);
+        let mut wakes = 0;
+        for at in 0..1_000 {
+            wakes += u32::from(signals.deadline().is_some_and(|deadline| deadline <= ms(at)));
+            due(&mut signals, ms(at));
+            (0..2).for_each(|_| signals.push(connect(u32::try_from(at).unwrap() % 500, 80), ms(at)));
+            due(&mut signals, ms(at));
+        }
+        assert!((60..=100).contains(&wakes), "{wakes}");
     }
 
     #[test]
