@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use opensnitch_audit_client::{Event, Finding};
+use opensnitch_audit_client::{Event, EventList, Finding};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::info;
@@ -115,19 +115,12 @@ impl Audit {
     async fn list<T: Send + 'static>(
         &self,
         find: impl FnOnce(&State, &mut dyn FnMut(Answer) -> bool) -> T + Send + 'static,
-    ) -> Result<(Vec<Event>, T), Error> {
+    ) -> Result<(EventList, T), Error> {
         let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
         self.blocking(move |state| {
-            let mut bytes = 0;
-            let mut events = Vec::new();
+            let mut events = EventList::default();
             let end = find(state, &mut |answer| {
-                let event = wire::event(&answer, |uid| state.accounts.name(uid));
-                bytes += event.size();
-                let fits = bytes <= MAX_REPLY;
-                if fits {
-                    events.push(event);
-                }
-                fits
+                events.push_within(MAX_REPLY, &wire::event(&answer, |uid| state.accounts.name(uid)))
             });
             (events, end)
         })
@@ -165,7 +158,7 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<Event>, Error> {
+    ) -> Result<EventList, Error> {
         let caller = self.state.callers.enter(connection, &header).await?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
         Ok(self.list(move |state, take| state.store.newest(sight, state.now(), take)).await?.0)
@@ -177,7 +170,7 @@ impl Audit {
         query: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<(Vec<Event>, u64), Error> {
+    ) -> Result<(EventList, u64), Error> {
         let caller = self.state.callers.enter(connection, &header).await?;
         let query = query::query(query)?;
         let sight = self.sight_of_list(&caller, connection, &header).await;

@@ -6,9 +6,10 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use zbus::wire::as_variant;
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use zbus::{Type, Variant};
+
+use crate::list::Wire;
 
 /// A struct made by [`dictionary!`].
 pub(crate) trait Dictionary: Default {
@@ -48,11 +49,19 @@ impl<M: SerializeMap> Entries for Map<M> {
     type Error = M::Error;
 
     fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), M::Error> {
-        if self.plain {
-            self.map.serialize_entry(key, value)
-        } else {
-            self.map.serialize_entry(key, &as_variant::Serialize(value))
-        }
+        if self.plain { self.map.serialize_entry(key, value) } else { self.map.serialize_entry(key, &AsVariant(value)) }
+    }
+}
+
+/// As zbus's `as_variant::Serialize`, which makes the text of the signature anew each time.
+struct AsVariant<'a, T>(&'a T);
+
+impl<T: Value> Serialize for AsVariant<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut variant = serializer.serialize_struct("Variant", 2)?;
+        variant.serialize_field("signature", T::CODE)?;
+        variant.serialize_field("value", self.0)?;
+        variant.end()
     }
 }
 
@@ -85,6 +94,9 @@ pub(crate) trait Value: Type + Serialize + for<'v> Deserialize<'v> + for<'v> Try
 
     /// Not less than its bytes on the wire, with the padding before it.
     fn size(&self) -> usize;
+
+    /// As D-Bus has it.
+    fn write(&self, wire: &mut Wire);
 }
 
 macro_rules! numbers {
@@ -95,11 +107,27 @@ macro_rules! numbers {
             fn size(&self) -> usize {
                 7 + 8
             }
+
+            fn write(&self, wire: &mut Wire) {
+                wire.number(self.to_ne_bytes());
+            }
         }
     )*};
 }
 
-numbers! { bool: "b" u16: "q" i32: "i" u32: "u" i64: "x" u64: "t" }
+numbers! { u16: "q" i32: "i" u32: "u" i64: "x" u64: "t" }
+
+impl Value for bool {
+    const CODE: &'static str = "b";
+
+    fn size(&self) -> usize {
+        3 + 4
+    }
+
+    fn write(&self, wire: &mut Wire) {
+        u32::from(*self).write(wire);
+    }
+}
 
 /// Of a string: padding, length and NUL.
 const STRING: usize = 3 + 4 + 1;
@@ -112,6 +140,10 @@ impl Value for String {
     fn size(&self) -> usize {
         STRING + self.len()
     }
+
+    fn write(&self, wire: &mut Wire) {
+        wire.text(self);
+    }
 }
 
 impl Value for Vec<u8> {
@@ -119,6 +151,10 @@ impl Value for Vec<u8> {
 
     fn size(&self) -> usize {
         ARRAY + self.len()
+    }
+
+    fn write(&self, wire: &mut Wire) {
+        wire.array(1, |elements| elements.bytes(self));
     }
 }
 
@@ -128,6 +164,10 @@ impl Value for Vec<u32> {
     fn size(&self) -> usize {
         ARRAY + 4 * self.len()
     }
+
+    fn write(&self, wire: &mut Wire) {
+        wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
+    }
 }
 
 impl Value for Vec<String> {
@@ -135,6 +175,10 @@ impl Value for Vec<String> {
 
     fn size(&self) -> usize {
         ARRAY + self.iter().map(|text| STRING + text.len()).sum::<usize>()
+    }
+
+    fn write(&self, wire: &mut Wire) {
+        wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
     }
 }
 
@@ -144,6 +188,16 @@ impl Value for Vec<(u32, String)> {
     fn size(&self) -> usize {
         // Each begins at a multiple of 8.
         ARRAY + self.iter().map(|(_, text)| 7 + 4 + STRING + text.len()).sum::<usize>()
+    }
+
+    fn write(&self, wire: &mut Wire) {
+        wire.array(8, |elements| {
+            for (number, text) in self {
+                elements.begin_struct();
+                number.write(elements);
+                text.write(elements);
+            }
+        });
     }
 }
 

@@ -100,6 +100,7 @@ mod dictionary;
 pub mod error;
 mod event;
 mod finding;
+mod list;
 mod loss;
 mod printable;
 mod protocol;
@@ -109,6 +110,7 @@ mod subscription;
 
 pub use event::{Event, text};
 pub use finding::Finding;
+pub use list::EventList;
 pub use loss::Loss;
 pub use printable::{is_unprintable, printable};
 pub use protocol::{Protocol, UnknownProtocol};

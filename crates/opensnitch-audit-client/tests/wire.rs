@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use opensnitch_audit_client::{Event, Finding, InvalidQuery, Protocol, Query, text};
-use zbus::wire::{LE, serialized::Context, to_bytes};
+use opensnitch_audit_client::{Event, EventList, Finding, InvalidQuery, Protocol, Query, text};
+use zbus::wire::{Endian, LE, serialized::Context, to_bytes};
 use zbus::{OwnedVariant, Type, Variant};
 
 /// A value that is there for a type, and may be long.
@@ -47,6 +47,37 @@ fn every_key_is_written_as_it_was_read() {
     for (key, signature) in Event::KEYS {
         assert_eq!(written[*key], OwnedVariant::try_from(example(signature)).unwrap(), "{key}");
     }
+}
+
+#[test]
+fn a_list_is_written_as_zbus_writes_it() {
+    let context = Context::new(Endian::native(), 0);
+    let mut events = vec![Event::default(), full()];
+    for length in 0..40 {
+        let mut event = full();
+        // So that everything that follows stands at another place.
+        event.proc_name = Some("x".repeat(length));
+        event.args = vec!["y".repeat(length / 3); length % 4];
+        event.parents = vec![(7, "z".repeat(length / 2)); length % 3];
+        event.proc_path_raw = Some(vec![0xff; length / 5]);
+        event.user_name = (length % 2 == 0).then(|| "ä".repeat(length));
+        events.push(event);
+        let mut list = EventList::default();
+        assert!(events.iter().all(|event| list.push_within(usize::MAX, event)));
+        assert_eq!(to_bytes(context, &list).unwrap().bytes(), to_bytes(context, &events).unwrap().bytes(), "{length}");
+        let (list, plain) = ((list, 7u64), (&events, 7u64));
+        assert_eq!(to_bytes(context, &list).unwrap().bytes(), to_bytes(context, &plain).unwrap().bytes(), "{length}");
+    }
+}
+
+#[test]
+fn a_list_is_not_longer_than_it_may_be() {
+    let context = Context::new(Endian::native(), 0);
+    let mut list = EventList::default();
+    let taken = (0..100).filter(|_| list.push_within(5000, &full())).count();
+    let bytes = to_bytes(context, &list).unwrap();
+    assert!(taken > 1 && bytes.len() <= 4 + 5000 && bytes.len() * (taken + 1) > 5000 * taken);
+    assert_eq!(bytes.deserialize::<Vec<Event>>().unwrap().0, vec![full(); taken]);
 }
 
 #[test]
