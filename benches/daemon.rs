@@ -15,14 +15,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use support::bench::{Bench, EVENTS, sleeper};
+use support::bench::{AUDITD, Bench, EVENTS, sleeper};
 use support::records::{NO_PROCESS, connect, connect_of};
 use support::{Figures, figures};
 use tokio::runtime::Runtime;
 use zbus::{MatchRule, MessageStream};
-
-/// The most that auditd carries.
-const AUDITD: u32 = 13_200;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -55,7 +52,7 @@ fn at_auditds_limit(runtime: &Runtime) {
         ("ended", &(|serial| of_the_dead(serial, 1_000)) as &dyn Fn(u32) -> String),
         ("living", &|serial| connect_of(pids[serial as usize % pids.len()], serial, nowhere)),
     ] {
-        let mut bench = Bench::start("");
+        let bench = Bench::start("");
         let events = AUDITD * SECONDS;
         let (start, before) = (Instant::now(), bench.processor_time());
         bench.pace(events, AUDITD, event);

@@ -14,12 +14,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use opensnitch_audit_client::{Protocol, Query};
-use support::bench::{Bench, EVENTS, sleeper};
+use support::bench::{AUDITD, Bench, EVENTS, sleeper};
 use support::records::{NO_PROCESS, connect_of};
 use support::{Figures, figures, taken};
+use tokio::runtime::Runtime;
+use zbus::{MatchRule, Message, MessageStream};
 
 const CALLS: usize = 2_000;
+
+/// Whose events the records are.
+const USER: u32 = 1000;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -64,6 +70,17 @@ fn main() {
         let _ = child.wait();
     }
 
+    println!("calls of a user, {CALLS} of each in turn:");
+    for (bench, events) in [(&filled(&runtime, 16), 16), (&bench, EVENTS)] {
+        bench.as_user(USER, async |bench| user_calls(bench, &format!("with {events} events")).await);
+    }
+    let what = format!("while {AUDITD} events a second come");
+    bench.in_storm(AUDITD, || bench.as_user(USER, async |bench| user_calls(bench, &what).await));
+
+    let events = 4_096;
+    println!("a list of {events} events, 50 in turn:");
+    runtime.block_on(lists(&filled(&runtime, events)));
+
     println!("FindEvents in {EVENTS} events, 200 of each in turn:");
     runtime.block_on(finds(&bench));
 
@@ -89,6 +106,52 @@ async fn profile(calls: u32, command: &[String]) {
         audit.get_event_by_pid(NO_PROCESS).await.unwrap();
     }
     bench.stop();
+}
+
+/// So many events, each of another process.
+fn filled(runtime: &Runtime, events: u32) -> Bench {
+    let mut bench = Bench::start("");
+    bench.feed(0, events, events);
+    runtime.block_on(bench.matched(events.into()));
+    bench
+}
+
+/// As a user whose groups the service looks up, and who may see own events.
+async fn user_calls(bench: &Bench, what: &str) {
+    let (audit, peer) = (&bench.audit().await, &bench.peer().await);
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..CALLS {
+        times[0].push(taken(peer.ping()).await);
+        times[1].push(taken(async { audit.get_event_by_pid(NO_PROCESS + 7).await.unwrap() }).await);
+    }
+    println!("  {what}:");
+    let [ping, by_pid] = times.map(figures);
+    print("Ping", ping, ping);
+    print("GetEventByPid", by_pid, ping);
+}
+
+/// Until the reply is here; what a client makes of it is its own affair. And the same list as a signal of somebody's who has it
+/// ready: the bus looks at every value of it.
+async fn lists(bench: &Bench) {
+    let audit = bench.audit().await;
+    let sender = bench.connection().await;
+    let listener = audit.inner().connection();
+    let ready = Message::signal("/", "org.example.Bench", "List").destination(listener.unique_name().unwrap().clone());
+    let ready = ready.build(&audit.get_events().await.unwrap()).unwrap();
+    let rule = MatchRule::builder().interface("org.example.Bench").build().unwrap();
+    let mut lists = MessageStream::for_match_rule(rule, listener, None).await.unwrap();
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..50 {
+        times[0].push(taken(async { audit.inner().call_method("GetEvents", &()).await.unwrap() }).await);
+        let list = async {
+            sender.send(&ready).await.unwrap();
+            lists.next().await.unwrap().unwrap()
+        };
+        times[1].push(taken(list).await);
+    }
+    for (what, Figures { median, most }) in ["GetEvents", "the bus alone"].into_iter().zip(times.map(figures)) {
+        println!("    {what:20} median {median:9.1?}, 99 of 100 {most:9.1?}");
+    }
 }
 
 /// Each call in turn, so that what slows one slows all.

@@ -3,14 +3,17 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use opensnitch_audit_client::AuditProxy;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, Uid};
+use rustix::thread::set_thread_uid;
 use tempfile::TempDir;
 use zbus::Connection;
 use zbus::fdo::PeerProxy;
@@ -19,6 +22,12 @@ use super::records::{NO_PROCESS, connect};
 
 /// As many as the history has rows by default.
 pub(crate) const EVENTS: u32 = 65_536;
+
+/// Events a second: the most that auditd carries.
+pub(crate) const AUDITD: u32 = 13_200;
+
+/// The first serial of a storm's events: an event is taken once.
+const STORM: u32 = 100_000_000;
 
 /// A bus, a socket in auditd's place, and the service.
 pub(crate) struct Bench {
@@ -43,6 +52,8 @@ impl Bench {
     /// The service under this command, which starts it: valgrind, say.
     pub(crate) fn start_under(wrapper: &[String], config: &str) -> Self {
         let folder = TempDir::new().unwrap();
+        // Other users call, too.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         fs::write(path("bus.conf"), BUS.replace("DIR", folder.path().to_str().unwrap())).unwrap();
         let mut bus = Command::new("dbus-daemon")
@@ -92,6 +103,16 @@ impl Bench {
         zbus::connection::Builder::address(address.as_str()).build().await.unwrap()
     }
 
+    /// That of a user, for calls of its own. They are made on a thread that is this user's.
+    pub(crate) fn as_user<T: Send>(&self, uid: u32, work: impl AsyncFnOnce(&Self) -> T + Send) -> T {
+        let work = || {
+            set_thread_uid(Uid::from_raw(uid)).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work(self))
+        };
+        scope(|scope| scope.spawn(work).join().unwrap())
+    }
+
     pub(crate) async fn audit(&self) -> AuditProxy<'static> {
         AuditProxy::new(&self.connection().await).await.unwrap()
     }
@@ -111,17 +132,35 @@ impl Bench {
     }
 
     /// Sends `event(n)` for each of so many, at that rate: a hundred times a second those whose time has come.
-    pub(crate) fn pace(&mut self, events: u32, per_second: u32, mut event: impl FnMut(u32) -> String) {
+    pub(crate) fn pace(&self, events: u32, per_second: u32, mut event: impl FnMut(u32) -> String) {
         let start = Instant::now();
         let mut sent = 0;
         while sent < events {
             let due = start.elapsed().as_micros() * u128::from(per_second) / 1_000_000;
             let due = u32::try_from(due).unwrap_or(events).min(events);
             let batch: String = (sent..due).map(&mut event).collect();
-            self.send(batch.as_bytes());
+            (&self.auditd).write_all(batch.as_bytes()).unwrap();
             sent = due;
             sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What is done while events come at that rate, of processes that ended.
+    pub(crate) fn in_storm<T>(&self, per_second: u32, work: impl FnOnce() -> T) -> T {
+        let stop = AtomicBool::new(false);
+        let storm = || {
+            let mut first = STORM;
+            while !stop.load(Ordering::Relaxed) {
+                self.pace(per_second / 10, per_second, |n| connect(first + n, NO_PROCESS + n % 1_000, 7, 80));
+                first += per_second / 10;
+            }
+        };
+        scope(|scope| {
+            scope.spawn(storm);
+            let done = work();
+            stop.store(true, Ordering::Relaxed);
+            done
+        })
     }
 
     /// The processor's time that the service has used.
