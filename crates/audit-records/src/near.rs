@@ -1,5 +1,5 @@
-//! Finds bytes that are a few bytes away, where a call of a vector search would cost more than the search: eight bytes are
-//! compared at once.
+//! What is likely is compared, and what is near is found eight bytes at once: where a call of a vector search would cost more
+//! than the search.
 
 const WORD: usize = size_of::<u64>();
 /// All bits of each byte but the highest.
@@ -163,6 +163,12 @@ mod tests {
                 for at in (0..length).rev() {
                     text[at] = b' ';
                     assert_eq!(near(&text, b' '), Some(at), "{filling} {length}");
+                }
+                let mut text = vec![filling; length];
+                assert_eq!(near_end(&text, b' '), None);
+                for at in 0..length {
+                    text[at] = b' ';
+                    assert_eq!(near_end(&text, b' '), Some(at), "{filling} {length}");
                 }
             }
         }

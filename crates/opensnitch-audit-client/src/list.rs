@@ -9,8 +9,8 @@ use crate::dictionary::{Dictionary, Entries, Value};
 
 /// A list of events as the body of a message begins with it, `aa{sv}`: for whoever answers with thousands of them.
 ///
-/// An event has some thirty values. zbus writes each through serde with its signature looked at anew, and needs all events
-/// at hand; here each is written as soon as it is known, in a fifth of the time, and forgotten.
+/// An event has some thirty values. zbus writes each through serde, looks at its signature anew, and wants all events at
+/// hand. Here each is written as soon as it is known, and forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct EventList {
     elements: Wire,
