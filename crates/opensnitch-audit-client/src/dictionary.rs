@@ -65,35 +65,10 @@ impl<T: Value> Serialize for AsVariant<'_, T> {
     }
 }
 
-/// The bytes that a dictionary takes at the most on the wire.
-pub(crate) struct Size(usize);
-
-impl Size {
-    pub(crate) fn of(dictionary: &impl Dictionary) -> usize {
-        // A dictionary is an array of its entries.
-        let mut size = Self(ARRAY);
-        let Ok(()) = dictionary.write(&mut size);
-        size.0
-    }
-}
-
-impl Entries for Size {
-    type Error = std::convert::Infallible;
-
-    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), Self::Error> {
-        // An entry begins at a multiple of 8; a key has a length of four bytes and a NUL, a signature one of one byte and a NUL.
-        self.0 += 7 + 4 + key.len() + 1 + 1 + T::CODE.len() + 1 + value.size();
-        Ok(())
-    }
-}
-
 /// What a key can have as its value.
 pub(crate) trait Value: Type + Serialize + for<'v> Deserialize<'v> + for<'v> TryFrom<Variant<'v>> {
     /// Its D-Bus signature, as text.
     const CODE: &'static str;
-
-    /// Not less than its bytes on the wire, with the padding before it.
-    fn size(&self) -> usize;
 
     /// As D-Bus has it.
     fn write(&self, wire: &mut Wire);
@@ -103,10 +78,6 @@ macro_rules! numbers {
     ($($number:ty: $signature:literal)*) => {$(
         impl Value for $number {
             const CODE: &'static str = $signature;
-
-            fn size(&self) -> usize {
-                7 + 8
-            }
 
             fn write(&self, wire: &mut Wire) {
                 wire.number(self.to_ne_bytes());
@@ -120,26 +91,13 @@ numbers! { u16: "q" i32: "i" u32: "u" i64: "x" u64: "t" }
 impl Value for bool {
     const CODE: &'static str = "b";
 
-    fn size(&self) -> usize {
-        3 + 4
-    }
-
     fn write(&self, wire: &mut Wire) {
         u32::from(*self).write(wire);
     }
 }
 
-/// Of a string: padding, length and NUL.
-const STRING: usize = 3 + 4 + 1;
-/// Of an array: padding before its length and behind it.
-const ARRAY: usize = 3 + 4 + 4;
-
 impl Value for String {
     const CODE: &'static str = "s";
-
-    fn size(&self) -> usize {
-        STRING + self.len()
-    }
 
     fn write(&self, wire: &mut Wire) {
         wire.text(self);
@@ -149,10 +107,6 @@ impl Value for String {
 impl Value for Vec<u8> {
     const CODE: &'static str = "ay";
 
-    fn size(&self) -> usize {
-        ARRAY + self.len()
-    }
-
     fn write(&self, wire: &mut Wire) {
         wire.array(1, |elements| elements.bytes(self));
     }
@@ -160,10 +114,6 @@ impl Value for Vec<u8> {
 
 impl Value for Vec<u32> {
     const CODE: &'static str = "au";
-
-    fn size(&self) -> usize {
-        ARRAY + 4 * self.len()
-    }
 
     fn write(&self, wire: &mut Wire) {
         wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
@@ -173,10 +123,6 @@ impl Value for Vec<u32> {
 impl Value for Vec<String> {
     const CODE: &'static str = "as";
 
-    fn size(&self) -> usize {
-        ARRAY + self.iter().map(|text| STRING + text.len()).sum::<usize>()
-    }
-
     fn write(&self, wire: &mut Wire) {
         wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
     }
@@ -184,11 +130,6 @@ impl Value for Vec<String> {
 
 impl Value for Vec<(u32, String)> {
     const CODE: &'static str = "a(us)";
-
-    fn size(&self) -> usize {
-        // Each begins at a multiple of 8.
-        ARRAY + self.iter().map(|(_, text)| 7 + 4 + STRING + text.len()).sum::<usize>()
-    }
 
     fn write(&self, wire: &mut Wire) {
         wire.array(8, |elements| {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::dictionary::{self, Size, dictionary};
+use crate::dictionary::{self, dictionary};
+use crate::list::Wire;
 
 dictionary! {
     /// What the service knows of one event: a call that opened a socket, connected it, or started a program.
@@ -176,7 +177,7 @@ impl Event {
     /// Not less than what the event takes on the bus, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        Size::of(self)
+        Wire::size_of(self)
     }
 }
 

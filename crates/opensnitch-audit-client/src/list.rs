@@ -92,6 +92,15 @@ impl Wire {
         self.align(8);
     }
 
+    /// Not less than what a dictionary takes, wherever it stands.
+    pub(crate) fn size_of(dictionary: &impl Dictionary) -> usize {
+        // Elsewhere up to three bytes stand before its length, and four behind it.
+        const ELSEWHERE: usize = 3 + 4;
+        let mut wire = Self::default();
+        wire.dictionary(dictionary);
+        wire.bytes.len() + ELSEWHERE
+    }
+
     fn dictionary(&mut self, dictionary: &impl Dictionary) {
         self.array(8, |entries| {
             let Ok(()) = dictionary.write(entries);
