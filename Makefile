@@ -71,7 +71,7 @@ minimal:
 soak:
 	scripts/setup test
 	SOAK_SECONDS=$${SOAK_SECONDS:-120} OPENSNITCH_AUDIT_TEST_REQUIRE_ALL=1 \
-		cargo test --locked --test integration -- --nocapture soak::
+		cargo test --workspace --locked --test integration -- --nocapture soak::
 
 oldest:
 	scripts/oldest-rust
