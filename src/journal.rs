@@ -27,7 +27,7 @@ pub fn entry(event: &Event) -> Vec<u8> {
     entry.put("SYSLOG_IDENTIFIER", b"opensnitch-audit");
     entry.number("OSA_TIME", event.timestamp);
     entry.number("OSA_SERIAL", event.serial);
-    entry.text("OSA_TYPE", event.event_type.as_ref());
+    entry.text("OSA_TYPE", event.event_type.as_deref());
     entry.bytes("OSA_EXE", event.proc_path_raw.as_ref(), event.proc_path.as_ref());
     entry.number("OSA_PID", event.pid);
     entry.number("OSA_PPID", event.ppid);
@@ -36,30 +36,30 @@ pub fn entry(event: &Event) -> Vec<u8> {
     entry.number("OSA_EUID", event.euid);
     entry.number("OSA_EGID", event.egid);
     entry.number("OSA_AUID", event.audit_uid);
-    entry.text("OSA_USER", event.user_name.as_ref());
+    entry.text("OSA_USER", event.user_name.as_deref());
     entry.number("OSA_SESSION", event.session_id);
-    entry.text("OSA_TTY", event.tty.as_ref());
-    entry.text("OSA_COMM", event.proc_name.as_ref());
-    entry.text("OSA_CMDLINE", event.proc_cmd_line.as_ref());
+    entry.text("OSA_TTY", event.tty.as_deref());
+    entry.text("OSA_COMM", event.proc_name.as_deref());
+    entry.text("OSA_CMDLINE", event.proc_cmd_line.as_deref());
     entry.bytes("OSA_CWD", event.proc_dir_raw.as_ref(), event.proc_dir.as_ref());
-    entry.text("OSA_FAMILY", event.net_family.as_ref());
-    entry.text("OSA_SOCKET_TYPE", event.socket_type.as_ref());
-    entry.text("OSA_PROTOCOL", event.protocol.as_ref());
-    entry.text("OSA_DST", event.dst_host.as_ref());
+    entry.text("OSA_FAMILY", event.net_family.as_deref());
+    entry.text("OSA_SOCKET_TYPE", event.socket_type.as_deref());
+    entry.text("OSA_PROTOCOL", event.protocol.as_deref());
+    entry.text("OSA_DST", event.dst_host.as_deref());
     entry.number("OSA_DST_PORT", event.dst_port);
     entry.bytes("OSA_DST_PATH", event.dst_path_raw.as_ref(), event.dst_path.as_ref());
-    entry.text("OSA_SYSCALL", event.syscall_name.as_ref());
-    entry.text("OSA_ARCH", event.arch.as_ref());
-    entry.text("OSA_OUTCOME", event.outcome.as_ref());
-    entry.text("OSA_ERROR", event.error.as_ref());
+    entry.text("OSA_SYSCALL", event.syscall_name.as_deref());
+    entry.text("OSA_ARCH", event.arch.as_deref());
+    entry.text("OSA_OUTCOME", event.outcome.as_deref());
+    entry.text("OSA_ERROR", event.error.as_deref());
     entry.number("OSA_EXIT", event.exit);
     entry.number("OSA_START_TIME", event.start_time);
-    entry.text("OSA_UNIT", event.unit.as_ref());
-    entry.text("OSA_CGROUP", event.cgroup.as_ref());
-    entry.text("OSA_APP", event.app.as_ref());
-    entry.text("OSA_CONTAINER", event.container.as_ref());
-    entry.text("OSA_NODE", event.node.as_ref());
-    entry.text("OSA_SOURCE", event.source.as_ref());
+    entry.text("OSA_UNIT", event.unit.as_deref());
+    entry.text("OSA_CGROUP", event.cgroup.as_deref());
+    entry.text("OSA_APP", event.app.as_deref());
+    entry.text("OSA_CONTAINER", event.container.as_deref());
+    entry.text("OSA_NODE", event.node.as_deref());
+    entry.text("OSA_SOURCE", event.source.as_deref());
     for key in &event.keys {
         entry.put("OSA_KEY", key.as_bytes());
     }
@@ -71,8 +71,9 @@ pub fn entry(event: &Event) -> Vec<u8> {
 
 /// For a reader: `connect /usr/bin/curl[4711] 192.0.2.1:443 (success)`.
 fn message(event: &Event) -> String {
-    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
-    let mut message = format!("{} {}", or_unknown(&event.event_type), or_unknown(&event.proc_path));
+    let event_type = event.event_type.as_deref().unwrap_or("?");
+    let program = event.proc_path.as_deref().unwrap_or("?");
+    let mut message = format!("{event_type} {program}");
     if let Some(pid) = event.pid {
         message.push_str(&format!("[{pid}]"));
     }
@@ -103,7 +104,7 @@ impl Entry {
         self.0.push(b'\n');
     }
 
-    fn text(&mut self, name: &str, value: Option<&String>) {
+    fn text(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.put(name, value.as_bytes());
         }
@@ -154,10 +155,10 @@ mod tests {
     #[test]
     fn an_event_is_an_entry() {
         let mut event = Event::default();
-        event.event_type = Some("connect".to_owned());
+        event.event_type = Some("connect".into());
         event.pid = Some(7);
         event.exit = Some(-111);
-        event.error = Some("ECONNREFUSED".to_owned());
+        event.error = Some("ECONNREFUSED".into());
         event.proc_path = Some("/usr/bin/curl".to_owned());
         event.dst_host = Some("2001:db8::1".to_owned());
         event.dst_port = Some(443);

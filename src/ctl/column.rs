@@ -140,7 +140,7 @@ impl Column {
     /// What it shows of an event; `-` where that is not known.
     pub(super) fn cell(self, event: &Event, merged: Merged, shown: &Shown) -> String {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
-        let text = |text: &Option<String>| text.as_deref().map(name);
+        let text = |text: Option<&str>| text.map(name);
         let cell = match self {
             Self::Time if shown.roomy => event.timestamp.map(|us| shown.clock.full(us)),
             Self::Time => event.timestamp.map(|us| shown.clock.brief(us)),
@@ -154,17 +154,17 @@ impl Column {
                 _ => event.audit_uid.map(|uid| shown.user(uid)),
             },
             Self::Program => program(event),
-            Self::Name => text(&event.proc_name),
+            Self::Name => text(event.proc_name.as_deref()),
             Self::Arguments => command_line(event),
-            Self::Directory => text(&event.proc_dir),
+            Self::Directory => text(event.proc_dir.as_deref()),
             Self::Destination => destination(event),
-            Self::Protocol => text(&event.protocol),
-            Self::Family => text(&event.net_family),
+            Self::Protocol => text(event.protocol.as_deref()),
+            Self::Family => text(event.net_family.as_deref()),
             Self::Result => return result(event, merged, shown.roomy),
-            Self::Unit => text(&event.unit),
-            Self::App => text(&event.app),
-            Self::Container => text(&event.container),
-            Self::Terminal => text(&event.tty),
+            Self::Unit => text(event.unit.as_deref()),
+            Self::App => text(event.app.as_deref()),
+            Self::Container => text(event.container.as_deref()),
+            Self::Terminal => text(event.tty.as_deref()),
             Self::Sequence => event.sequence.map(|sequence| sequence.to_string()),
         };
         cell.unwrap_or_else(|| "-".to_owned())
@@ -257,7 +257,7 @@ pub(super) mod tests {
     pub(in crate::ctl) fn connect() -> Event {
         let mut event = Event::default();
         event.timestamp = Some(1_795_344_941_704_000);
-        event.event_type = Some("connect".to_owned());
+        event.event_type = Some("connect".into());
         event.pid = Some(4711);
         event.uid = Some(1000);
         event.proc_path = Some("/usr/bin/curl".to_owned());
@@ -269,7 +269,7 @@ pub(super) mod tests {
     #[test]
     fn cells() {
         let mut event = connect();
-        event.protocol = Some("tcp".to_owned());
+        event.protocol = Some("tcp".into());
         event.user_name = Some("al ice".to_owned());
         event.audit_uid = Some(5);
         let table = [
@@ -306,8 +306,8 @@ pub(super) mod tests {
         for (count, error, by_type, alike) in table {
             let mut event = connect();
             event.count = count;
-            event.outcome = error.map(|_| "failure".to_owned());
-            event.error = error.map(str::to_owned);
+            event.outcome = error.map(|_| "failure".into());
+            event.error = error.map(Into::into);
             assert_eq!([true, false].map(|roomy| result(&event, Merged::ByType, roomy)), by_type);
             assert_eq!([true, false].map(|roomy| result(&event, Merged::Alike, roomy)), alike);
         }
@@ -316,7 +316,7 @@ pub(super) mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let mut event = connect();
-        event.event_type = Some("execve".to_owned());
+        event.event_type = Some("execve".into());
         event.args = ["sh", "-c", "a b", "", "x\n"].map(str::to_owned).to_vec();
         assert_eq!(destination(&event).unwrap(), "sh -c \"a b\" \"\" \"x\\u{a}\"");
     }

@@ -144,19 +144,19 @@ impl Wanted {
         let query = &self.query;
         let host =
             event.dst_host.as_deref().and_then(|host| host.parse::<IpAddr>().ok()).map(|host| host.to_canonical());
-        let is = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
+        let is = |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         (query.pid.is_none() || query.pid == event.pid)
             && (query.ppid.is_none() || query.ppid == event.ppid)
             && (query.uid.is_none() || query.uid == event.uid)
             && (query.audit_uid.is_none() || query.audit_uid == event.audit_uid)
             && (query.dst_port.is_none() || query.dst_port == event.dst_port)
             && (query.event_types.is_empty()
-                || event.event_type.as_ref().is_some_and(|one| query.event_types.contains(one)))
-            && is(&query.net_family, &event.net_family)
-            && is(&query.protocol, &event.protocol)
-            && is(&query.outcome, &event.outcome)
-            && is(&query.unit, &event.unit)
-            && is(&query.app, &event.app)
+                || event.event_type.as_deref().is_some_and(|one| query.event_types.iter().any(|wanted| wanted == one)))
+            && is(&query.net_family, event.net_family.as_deref())
+            && is(&query.protocol, event.protocol.as_deref())
+            && is(&query.outcome, event.outcome.as_deref())
+            && is(&query.unit, event.unit.as_deref())
+            && is(&query.app, event.app.as_deref())
             && query.since.is_none_or(|since| event.timestamp >= Some(since))
             && query.until.is_none_or(|until| event.timestamp.is_some_and(|time| time <= until))
             && query
@@ -332,12 +332,12 @@ mod tests {
         event.uid = Some(0);
         event.audit_uid = Some(1000);
         event.proc_path = Some("/usr/bin/curl".to_owned());
-        event.event_type = Some("connect".to_owned());
-        event.net_family = Some("inet6".to_owned());
-        event.protocol = Some("tcp".to_owned());
+        event.event_type = Some("connect".into());
+        event.net_family = Some("inet6".into());
+        event.protocol = Some("tcp".into());
         event.dst_host = Some("::ffff:192.0.2.7".to_owned());
         event.dst_port = Some(443);
-        event.outcome = Some("failure".to_owned());
+        event.outcome = Some("failure".into());
         event.unit = Some("a.service".to_owned());
         event.app = Some("b".to_owned());
         event.timestamp = Some(1000);

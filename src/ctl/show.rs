@@ -104,7 +104,7 @@ fn about(event: &Event, look: &Look) -> String {
     fact("Container", text(&event.container));
     let is_elsewhere = event.mount_namespace == Some(true);
     fact("Files", is_elsewhere.then(|| "other ones than the machine's: its path is one of its own".to_owned()));
-    fact("Certainty", text(&event.certainty).map(certainty));
+    fact("Certainty", event.certainty.as_deref().map(certainty));
     let holders: Vec<String> = event.holders.iter().map(u32::to_string).collect();
     fact("Held by", Some(holders.join(", ")));
     if !event.parents.is_empty() {
@@ -114,12 +114,12 @@ fn about(event: &Event, look: &Look) -> String {
     lines
 }
 
-fn certainty(word: String) -> String {
-    let meaning = match &*word {
+fn certainty(word: &str) -> String {
+    let meaning = match word {
         "socket" => "the process holds the socket",
         "shared" => "several processes hold the socket",
         "history" => "the process opened such a connection",
-        _ => return word,
+        _ => return name(word),
     };
     format!("{word}: {meaning}")
 }
@@ -153,7 +153,7 @@ mod tests {
         event.running = Some(false);
         event.unit = Some("a.service".to_owned());
         event.mount_namespace = Some(true);
-        event.certainty = Some("shared".to_owned());
+        event.certainty = Some("shared".into());
         event.holders = vec![4711, 4712];
         event.parents = vec![(700, "/bin/sh x".to_owned()), (1, "/sbin/init".to_owned())];
         let expected = r#"/usr/bin/curl (4711)

@@ -240,7 +240,7 @@ pub(super) mod tests {
 
     fn failed() -> Event {
         let mut event = connect();
-        (event.outcome, event.error) = (Some("failure".to_owned()), Some("ECONNREFUSED".to_owned()));
+        (event.outcome, event.error) = (Some("failure".into()), Some("ECONNREFUSED".into()));
         event.proc_path = Some(format!("/usr/lib/{}/program", "folder/".repeat(30)));
         event.pid = Some(7);
         event
@@ -295,7 +295,7 @@ TIME                     TYPE      PID  USER  PROGRAM        DESTINATION        
     #[test]
     fn a_row_is_one_line_whatever_a_program_is_called() {
         let mut event = connect();
-        event.event_type = Some("execve".to_owned());
+        event.event_type = Some("execve".into());
         event.args = vec!["sh".to_owned(), "\n\r\u{9b}2J".repeat(10_000)];
         for width in [None, Some(80)] {
             let shown = table(&look(width), &[event.clone()]);

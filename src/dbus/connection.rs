@@ -35,7 +35,7 @@ pub(super) fn owner(state: &State, tuple: &Tuple, sight: Sight) -> Result<Option
     let sole = state.store.sole_user_of(destination.ip(), |row| sight.allows(row) && uses(row, tuple));
     Ok(sole.map(|row| {
         let mut event = event(state, row);
-        event.certainty = Some(HISTORY.to_owned());
+        event.certainty = Some(HISTORY.into());
         event
     }))
 }
@@ -65,7 +65,7 @@ fn candidate(row: &Row) -> Option<Candidate> {
 fn of_holders(state: &State, tuple: &Tuple, held: &Holders, sight: Sight) -> Option<Event> {
     let mut event = of_holder(state, tuple, held.first, sight)?;
     let is_shared = !held.others.is_empty();
-    event.certainty = Some(if is_shared { SHARED } else { SOCKET }.to_owned());
+    event.certainty = Some(if is_shared { SHARED } else { SOCKET }.into());
     event.holders = held.others.iter().map(|holder| holder.pid).collect();
     Some(event)
 }

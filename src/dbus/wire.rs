@@ -1,10 +1,11 @@
 //! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the
 //! client crate names the keys and their types.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use audit_records::{Address, Args, Bytes, EventType, Outcome, error_name};
-use opensnitch_audit_client::{Event, Finding};
+use opensnitch_audit_client::{Event, Finding, Word};
 use tokio::task::spawn_blocking;
 
 use super::State;
@@ -20,7 +21,7 @@ pub(super) fn event(answer: &Answer, names: impl Fn(u32) -> Option<Bytes>) -> Ev
     event.count = Some(answer.count);
     event.last_seen = Some(row.seen_us);
     event.sequence = Some(row.sequence);
-    event.source = Some(row.source.name().to_owned());
+    event.source = Some(row.source.name().into());
     add_process(&mut event, row);
     event
 }
@@ -44,7 +45,7 @@ pub(super) fn process(process: &Process) -> Event {
     let mut event = Event::default();
     event.pid = Some(process.pid);
     event.uid = Some(process.uid);
-    event.source = Some("proc".to_owned());
+    event.source = Some("proc".into());
     event.ppid = process.parents.first().map(|parent| parent.pid);
     event.proc_name = process.comm.as_deref().map(|comm| text(comm).0);
     add_program(&mut event, process.exe.as_deref(), "proc");
@@ -88,17 +89,16 @@ fn is_ready(row: &Row, accounts: &Accounts) -> bool {
 fn add_call(event: &mut Event, row: &Row) {
     event.timestamp = Some(row.timestamp_us());
     event.serial = Some(row.id.serial);
-    event.event_type = row.event_type.map(|one| one.name().to_owned());
+    event.event_type = row.event_type.map(|one| one.name().into());
     event.syscall = row.syscall;
-    event.syscall_name =
-        row.arch.zip(row.syscall).and_then(|(arch, number)| arch.syscall_name(number)).map(str::to_owned);
-    event.arch = row.arch.map(|arch| arch.name().map_or_else(|| format!("{:x}", arch.0), str::to_owned));
+    event.syscall_name = row.arch.zip(row.syscall).and_then(|(arch, number)| arch.syscall_name(number)).map(Word::from);
+    event.arch = row.arch.map(|arch| arch.name().map_or_else(|| format!("{:x}", arch.0).into(), Word::from));
     event.success = row.success;
     event.exit = row.exit;
     event.fd = row.fd;
-    event.outcome = row.outcome().map(|outcome| outcome_name(outcome).to_owned());
+    event.outcome = row.outcome().map(|outcome| outcome_name(outcome).into());
     if let Some(Outcome::Failure(error)) = row.outcome() {
-        event.error = error.and_then(error_name).map(str::to_owned);
+        event.error = error.and_then(error_name).map(Word::from);
     }
     if let Some(file) = row.extra.as_deref().and_then(|extra| extra.file.as_ref()) {
         event.ouid = file.ouid;
@@ -125,7 +125,8 @@ fn add_subject(event: &mut Event, row: &Row, names: impl Fn(u32) -> Option<Bytes
     event.session_id = subject.session;
     // Of another machine's users ours has no names.
     let name = || subject.auid.filter(|_| row.origin.is_local).and_then(names);
-    event.user_name = subject.auid_name.clone().or_else(name).map(|name| text(&name).0);
+    let name = subject.auid_name.clone().or_else(|| Some(Cow::Owned(name()?.into_vec())));
+    event.user_name = name.map(|name| text(&name).0);
     event.tty = subject.tty.as_deref().map(|tty| text(tty).0);
     let comm = subject.comm.as_deref().or_else(|| program?.comm.as_deref());
     event.proc_name = comm.map(|comm| text(comm).0);
@@ -148,12 +149,12 @@ fn add_subject(event: &mut Event, row: &Row, names: impl Fn(u32) -> Option<Bytes
     event.node = who.node().map(|node| text(node).0);
 }
 
-fn add_program(event: &mut Event, exe: Option<&[u8]>, from: &str) {
+fn add_program(event: &mut Event, exe: Option<&[u8]>, from: &'static str) {
     let Some(exe) = exe else { return };
     let (path, escaped) = text(exe);
     event.proc_path = Some(path);
     event.proc_path_raw = escaped.then(|| exe.to_vec());
-    event.proc_path_from = Some(from.to_owned());
+    event.proc_path_from = Some(from.into());
 }
 
 fn add_args(event: &mut Event, args: Option<&Args>) {
@@ -176,9 +177,9 @@ pub fn finding(finding: diagnose::Finding) -> Finding {
 }
 
 fn add_destination(event: &mut Event, row: &Row) {
-    event.net_family = row.family.map(|family| family.name().map_or_else(|| family.0.to_string(), str::to_owned));
-    event.socket_type = row.socket.and_then(|one| one.socket_type.name()).map(str::to_owned);
-    event.protocol = row.socket.and_then(|one| one.name()).map(str::to_owned);
+    event.net_family = row.family.map(|family| family.name().map_or_else(|| family.0.to_string().into(), Word::from));
+    event.socket_type = row.socket.and_then(|one| one.socket_type.name()).map(Word::from);
+    event.protocol = row.socket.and_then(|one| one.name()).map(Word::from);
     match &row.address {
         None => {}
         Some(Address::Inet(host, port)) => {

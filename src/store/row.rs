@@ -129,7 +129,7 @@ impl Row {
 
     /// Who did it, decoded.
     #[must_use]
-    pub fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Subject<'_> {
         self.origin.who().subject()
     }
 

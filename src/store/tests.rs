@@ -673,7 +673,8 @@ fn another_process_goes_on_with_every_row_as_it_was() {
             let what = (row.event_type, row.fd, row.socket, row.address.clone(), row.source, row.is_recalled());
             let extra = row.extra.as_deref().map(|extra| (extra.file.clone(), extra.args.clone(), extra.raw.clone()));
             let program = row.program().is_some();
-            rows.push((row.id, row.seen_us, row.subject(), what, whose, extra, program, row.origin.is_local));
+            let subject = row.subject().into_owned();
+            rows.push((row.id, row.seen_us, subject, what, whose, extra, program, row.origin.is_local));
             true
         });
         rows

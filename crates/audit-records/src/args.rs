@@ -45,6 +45,8 @@ impl Args {
             return None;
         }
         if joined.last() != Some(&0) {
+            // No more than that: none of it is for later.
+            joined.reserve_exact(1);
             joined.push(0);
         }
         let count = whole.then(|| joined.iter().filter(|&&byte| byte == 0).count().try_into().ok()).flatten();

@@ -594,7 +594,7 @@ fn rule_change(open: &Open, key: &Key) -> Option<RuleChange> {
         records.first(Kind::Syscall).map(|own| Call::read(own, &mut LastCall::default()).task).unwrap_or_default();
     let subject = Who { task, ..Who::default() }.subject();
     let auid = subject.auid.or_else(|| field(own, b"auid").id());
-    Some(RuleChange { op: op.word().map(Bytes::from), subject: Subject { auid, ..subject } })
+    Some(RuleChange { op: op.word().map(Bytes::from), subject: Subject { auid, ..subject.into_owned() } })
 }
 
 /// What CONFIG_CHANGE says of a rule: `op=… key=… list=… res=…` at its end (`audit_log_rule_change`, kernel/auditfilter.c).

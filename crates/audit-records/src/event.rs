@@ -118,7 +118,7 @@ pub struct RuleChange {
     /// What was done: `add_rule`, `remove_rule`.
     pub op: Option<Bytes>,
     /// By whom, as far as the event tells.
-    pub subject: Subject,
+    pub subject: Subject<'static>,
 }
 
 impl<'a> Event<'a> {

@@ -141,7 +141,11 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|&pair| hex_byte(pair)).collect()
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for &pair in pairs {
+        bytes.push(hex_byte(pair)?);
+    }
+    Some(bytes)
 }
 
 const NOT_A_DIGIT: u8 = 0xFF;
@@ -172,8 +176,9 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 #[inline]
 fn hex_byte(digits: [u8; 2]) -> Option<u8> {
+    let [high, low] = digits;
+    let (high, low) = (hex_value(high), hex_value(low));
     // One look tells whether both are digits.
-    let [high, low] = digits.map(hex_value);
     (high | low != NOT_A_DIGIT).then_some(high << 4 | low)
 }
 

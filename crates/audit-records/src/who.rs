@@ -19,7 +19,7 @@ pub(crate) const KEY_SEPARATOR: u8 = 1;
 
 /// The process and its user, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
+pub struct Subject<'a> {
     /// The process: of a thread its thread group, the name of `/proc/PID`.
     pub pid: Option<u32>,
     /// Its parent.
@@ -35,15 +35,25 @@ pub struct Subject {
     /// The user who logged in; unset for services.
     pub auid: Option<u32>,
     /// The login user's name, where auditd wrote it.
-    pub auid_name: Option<Bytes>,
+    pub auid_name: Option<Cow<'a, [u8]>>,
     /// The login session; unset for services.
     pub session: Option<u32>,
     /// The terminal.
-    pub tty: Option<Bytes>,
+    pub tty: Option<Cow<'a, [u8]>>,
     /// The name of the thread that called, at most 15 bytes.
-    pub comm: Option<Bytes>,
+    pub comm: Option<Cow<'a, [u8]>>,
     /// The program's file; the kernel appends ` (deleted)` where it is gone.
-    pub exe: Option<Bytes>,
+    pub exe: Option<Cow<'a, [u8]>>,
+}
+
+impl Subject<'_> {
+    /// The same, with text of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Subject<'static> {
+        let Subject { pid, ppid, uid, gid, euid, egid, auid, auid_name, session, tty, comm, exe } = self;
+        let [auid_name, tty, comm, exe] = [auid_name, tty, comm, exe].map(|text| Some(Cow::Owned(text?.into_owned())));
+        Subject { pid, ppid, uid, gid, euid, egid, auid, auid_name, session, tty, comm, exe }
+    }
 }
 
 /// All that an event says of the process and not of the call, as it is written.
@@ -82,7 +92,7 @@ impl fmt::Debug for Who<'_> {
 impl<'a> Who<'a> {
     /// The process and its user, all at once.
     #[must_use]
-    pub fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Subject<'a> {
         let Task { ppid, pid, auid, uid, gid, euid, egid, tty, ses, comm, exe } = Task::read(self.task);
         let auid = auid.id();
         Subject {
@@ -93,11 +103,11 @@ impl<'a> Who<'a> {
             euid: euid.id(),
             egid: egid.id(),
             auid,
-            auid_name: auid.and(named(self.auid_name)).map(Bytes::from),
+            auid_name: auid.and(named(self.auid_name)).map(Cow::Borrowed),
             session: ses.id(),
-            tty: tty.word().map(Bytes::from),
-            comm: comm.text().map(boxed),
-            exe: exe.text().map(boxed),
+            tty: tty.word().map(Cow::Borrowed),
+            comm: comm.text(),
+            exe: exe.text(),
         }
     }
 
@@ -192,10 +202,6 @@ fn users_in_kernel_order(task: &[u8]) -> Option<[Value<'_>; 2]> {
     fields.named(b"ppid=")?;
     fields.named(b"pid=")?;
     Some([fields.named(b"auid=")?, fields.named(b"uid=")?])
-}
-
-fn boxed(text: Cow<'_, [u8]>) -> Bytes {
-    text.into_owned().into()
 }
 
 /// The name in auditd's interpretation `AUID="…"`; none where auditd found none.
@@ -592,7 +598,7 @@ mod tests {
         "subj=unconfined key=\"opensnitch\""
     );
 
-    fn subject(task: &str) -> Subject {
+    fn subject(task: &str) -> Subject<'_> {
         Who { task: task.as_bytes(), ..Who::default() }.subject()
     }
 
@@ -610,11 +616,11 @@ mod tests {
             euid: Some(7),
             egid: Some(10),
             auid: Some(1000),
-            auid_name: Some((*b"alice").into()),
+            auid_name: Some(b"alice".into()),
             session: Some(4),
-            tty: Some((*b"pts0").into()),
-            comm: Some((*b"a b c").into()),
-            exe: Some((*b"/bin/x").into()),
+            tty: Some(b"pts0".into()),
+            comm: Some(b"a b c".into()),
+            exe: Some(b"/bin/x".into()),
         };
         assert_eq!(who.subject(), expected);
         assert_eq!((who.pid(), who.ppid(), who.uid(), who.auid()), (Some(2), Some(1), Some(5), Some(1000)));

@@ -3,6 +3,7 @@
 //! In formats for people (serde calls them human readable) the same structs are plain maps of the same keys, so that
 //! `serde_json::to_string` of an event gives what `opensnitch-auditctl --json` prints.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -36,7 +37,41 @@ pub(crate) enum Refused {
 pub(crate) trait Entries {
     type Error;
 
-    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), Self::Error>;
+    fn entry<T: Value>(&mut self, key: &'static Key, value: &T) -> Result<(), Self::Error>;
+}
+
+/// A key of a dictionary.
+pub(crate) struct Key {
+    name: &'static str,
+    /// What D-Bus has of an entry before its value, in this machine's byte order: the key and the value's signature.
+    pub(crate) head: [u8; MAX_HEAD],
+    pub(crate) head_length: usize,
+}
+
+/// No key and signature here are longer: more would not compile.
+const MAX_HEAD: usize = 32;
+
+impl Key {
+    /// Of a value of that signature.
+    #[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
+    pub(crate) const fn new(name: &'static str, code: &str) -> Self {
+        // A text and a signature differ in how long their length is.
+        #[expect(clippy::cast_possible_truncation, reason = "more than MAX_HEAD would not compile")]
+        let (name_length, code_length) = ((name.len() as u32).to_ne_bytes(), [code.len() as u8]);
+        let parts: [&[u8]; 6] = [&name_length, name.as_bytes(), b"\0", &code_length, code.as_bytes(), b"\0"];
+        let mut key = Self { name, head: [0; MAX_HEAD], head_length: 0 };
+        let mut part = 0;
+        while part < parts.len() {
+            let mut at = 0;
+            while at < parts[part].len() {
+                key.head[key.head_length] = parts[part][at];
+                key.head_length += 1;
+                at += 1;
+            }
+            part += 1;
+        }
+        key
+    }
 }
 
 /// Of a map of serde's.
@@ -48,8 +83,13 @@ struct Map<M> {
 impl<M: SerializeMap> Entries for Map<M> {
     type Error = M::Error;
 
-    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), M::Error> {
-        if self.plain { self.map.serialize_entry(key, value) } else { self.map.serialize_entry(key, &AsVariant(value)) }
+    fn entry<T: Value>(&mut self, key: &'static Key, value: &T) -> Result<(), M::Error> {
+        let name = key.name;
+        if self.plain {
+            self.map.serialize_entry(name, value)
+        } else {
+            self.map.serialize_entry(name, &AsVariant(value))
+        }
     }
 }
 
@@ -65,10 +105,16 @@ impl<T: Value> Serialize for AsVariant<'_, T> {
     }
 }
 
+/// A word of the service's own, such as `connect`: it is sent without a copy.
+pub type Word = Cow<'static, str>;
+
 /// What a key can have as its value.
-pub(crate) trait Value: Type + Serialize + for<'v> Deserialize<'v> + for<'v> TryFrom<Variant<'v>> {
+pub(crate) trait Value: Type + Serialize + for<'v> Deserialize<'v> {
     /// Its D-Bus signature, as text.
     const CODE: &'static str;
+
+    /// What zbus makes of a variant.
+    type Read: for<'v> TryFrom<Variant<'v>> + Into<Self>;
 
     /// As D-Bus has it.
     fn write(&self, wire: &mut Wire);
@@ -78,6 +124,7 @@ macro_rules! numbers {
     ($($number:ty: $signature:literal)*) => {$(
         impl Value for $number {
             const CODE: &'static str = $signature;
+            type Read = Self;
 
             fn write(&self, wire: &mut Wire) {
                 wire.number(self.to_ne_bytes());
@@ -90,6 +137,7 @@ numbers! { u16: "q" i32: "i" u32: "u" i64: "x" u64: "t" }
 
 impl Value for bool {
     const CODE: &'static str = "b";
+    type Read = Self;
 
     fn write(&self, wire: &mut Wire) {
         u32::from(*self).write(wire);
@@ -98,6 +146,16 @@ impl Value for bool {
 
 impl Value for String {
     const CODE: &'static str = "s";
+    type Read = Self;
+
+    fn write(&self, wire: &mut Wire) {
+        wire.text(self);
+    }
+}
+
+impl Value for Word {
+    const CODE: &'static str = String::CODE;
+    type Read = String;
 
     fn write(&self, wire: &mut Wire) {
         wire.text(self);
@@ -106,6 +164,7 @@ impl Value for String {
 
 impl Value for Vec<u8> {
     const CODE: &'static str = "ay";
+    type Read = Self;
 
     fn write(&self, wire: &mut Wire) {
         wire.array(1, |elements| elements.bytes(self));
@@ -114,6 +173,7 @@ impl Value for Vec<u8> {
 
 impl Value for Vec<u32> {
     const CODE: &'static str = "au";
+    type Read = Self;
 
     fn write(&self, wire: &mut Wire) {
         wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
@@ -122,6 +182,7 @@ impl Value for Vec<u32> {
 
 impl Value for Vec<String> {
     const CODE: &'static str = "as";
+    type Read = Self;
 
     fn write(&self, wire: &mut Wire) {
         wire.array(4, |elements| self.iter().for_each(|one| one.write(elements)));
@@ -130,6 +191,7 @@ impl Value for Vec<String> {
 
 impl Value for Vec<(u32, String)> {
     const CODE: &'static str = "a(us)";
+    type Read = Self;
 
     fn write(&self, wire: &mut Wire) {
         wire.array(8, |elements| {
@@ -153,7 +215,7 @@ pub(crate) trait Field: Sized {
     fn from_value(value: Self::Value) -> Self;
 
     fn from_variant(variant: Variant<'_>) -> Option<Self> {
-        Self::Value::try_from(variant).ok().map(Self::from_value)
+        <Self::Value as Value>::Read::try_from(variant).ok().map(|read| Self::from_value(read.into()))
     }
 }
 
@@ -199,7 +261,7 @@ where
     /// One that stands alone is a list of one.
     fn from_variant(variant: Variant<'_>) -> Option<Self> {
         match variant {
-            list @ Variant::Array(_) => Self::try_from(list).ok(),
+            list @ Variant::Array(_) => <Self as Value>::Read::try_from(list).ok().map(Into::into),
             one => T::try_from(one).ok().map(|one| vec![one]),
         }
     }
@@ -231,7 +293,10 @@ macro_rules! dictionary {
         impl $crate::dictionary::Dictionary for $name {
             fn write<M: $crate::dictionary::Entries>(&self, map: &mut M) -> Result<(), M::Error> {
                 $( if let Some(value) = $crate::dictionary::Field::get(&self.$field) {
-                    map.entry($key, value)?;
+                    type Value = <$type as $crate::dictionary::Field>::Value;
+                    static KEY: $crate::dictionary::Key =
+                        $crate::dictionary::Key::new($key, <Value as $crate::dictionary::Value>::CODE);
+                    map.entry(&KEY, value)?;
                 } )*
                 Ok(())
             }

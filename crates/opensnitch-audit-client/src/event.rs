@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::dictionary::{self, dictionary};
+use crate::dictionary::{self, Word, dictionary};
 use crate::list::Wire;
 
 dictionary! {
@@ -39,7 +39,7 @@ dictionary! {
         "Serial" serial: Option<u32>,
         /// `socket`, `connect`, `socketpair`, `execve` (of execveat too), `bind`, `send` (of a TCP Fast Open too) or
         /// `accept`, whichever way it was called: directly, through socketcall or through io_uring.
-        "EventType" event_type: Option<String>,
+        "EventType" event_type: Option<Word>,
         /// The process; of a thread that of its thread group.
         "Pid" pid: Option<u32>,
         /// Its parent when it called.
@@ -65,7 +65,7 @@ dictionary! {
         /// The same byte for byte, where it is not text; see [`program`](Self::program).
         "ProcPathRaw" proc_path_raw: Option<Vec<u8>>,
         /// Who tells the path: `record`, the kernel when the call was made, or `proc`, `/proc` a little later.
-        "ProcPathFrom" proc_path_from: Option<String>,
+        "ProcPathFrom" proc_path_from: Option<Word>,
         /// The process sees another file system than the machine's: its path is one of its own.
         "MountNamespace" mount_namespace: Option<bool>,
         /// [`args`](Self::args) joined by spaces, for reading.
@@ -79,11 +79,11 @@ dictionary! {
         /// Terminal.
         "TTY" tty: Option<String>,
         /// Address family: `inet`, `inet6`, `local`, `netlink`, `vsock`, …, or its number where it has no name.
-        "NetFamily" net_family: Option<String>,
+        "NetFamily" net_family: Option<Word>,
         /// Type of the socket: `stream`, `dgram`, `raw`, `seqpacket`, …
-        "SocketType" socket_type: Option<String>,
+        "SocketType" socket_type: Option<Word>,
         /// `tcp`, `udp`, …
-        "Protocol" protocol: Option<String>,
+        "Protocol" protocol: Option<Word>,
         /// Address that was connected, sent or bound to, of inet and inet6.
         "DstHost" dst_host: Option<String>,
         /// Its port.
@@ -101,15 +101,15 @@ dictionary! {
         /// The descriptor: of `socket` the new one, of `connect`, `bind`, `send` the one used.
         "Fd" fd: Option<i32>,
         /// `success`, `in-progress` (EINPROGRESS: the connection is being made) or `failure`.
-        "Outcome" outcome: Option<String>,
+        "Outcome" outcome: Option<Word>,
         /// `ECONNREFUSED`, …, where it failed.
-        "Error" error: Option<String>,
+        "Error" error: Option<Word>,
         /// Number of the system call on [`arch`](Self::arch).
         "Syscall" syscall: Option<u32>,
         /// Its name.
-        "SyscallName" syscall_name: Option<String>,
+        "SyscallName" syscall_name: Option<Word>,
         /// `x86_64`, `aarch64`, …, or the number that audit gives it, in hexadecimal.
-        "Arch" arch: Option<String>,
+        "Arch" arch: Option<Word>,
         /// Inode of the file that the call is about.
         "INode" inode: Option<u64>,
         /// Device of that file: `major:minor` in hexadecimal.
@@ -129,7 +129,7 @@ dictionary! {
         /// The audit records as received, one a line; only where the service is configured to keep them.
         "RawEvent" raw_event: Option<String>,
         /// Where the event comes from: `audisp`, `netlink`, `log` or `proc`.
-        "Source" source: Option<String>,
+        "Source" source: Option<Word>,
         /// When the process started: microseconds since boot. With [`pid`](Self::pid) it names one process for good.
         "StartTime" start_time: Option<u64>,
         /// That very process still runs.
@@ -153,7 +153,7 @@ dictionary! {
         /// How sure it is that this process owns the connection asked for: `socket`, the kernel says so; `shared`, several
         /// processes hold the socket and this one used it last; `history`, the socket is gone, and only this process is
         /// known to have connected there. Only of `GetEventByConnection`.
-        "Certainty" certainty: Option<String>,
+        "Certainty" certainty: Option<Word>,
         /// The other processes that hold the socket. Only of `GetEventByConnection`.
         "Holders" holders: Vec<u32>,
     }

@@ -108,6 +108,7 @@ mod proxy;
 mod query;
 mod subscription;
 
+pub use dictionary::Word;
 pub use event::{Event, text};
 pub use finding::Finding;
 pub use list::EventList;

@@ -5,7 +5,7 @@ use zbus::Type;
 use zbus::wire::Signature;
 
 use crate::Event;
-use crate::dictionary::{Dictionary, Entries, Value};
+use crate::dictionary::{Dictionary, Entries, Key, Value};
 
 /// A list of events as the body of a message begins with it, `aa{sv}`: for whoever answers with thousands of them.
 ///
@@ -50,10 +50,17 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Fills up to a multiple of so many bytes.
+    /// Fills up to a multiple of so many bytes, at most eight.
     fn align(&mut self, to: usize) {
         let at = FIRST + self.bytes.len();
-        self.bytes.resize(at.next_multiple_of(to) - FIRST, 0);
+        self.beginning(&[0; 8], at.next_multiple_of(to) - at);
+    }
+
+    /// So many bytes of an array, which is written whole first: that is quicker than to look how many.
+    fn beginning<const N: usize>(&mut self, array: &[u8; N], length: usize) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(array);
+        self.bytes.truncate(start + length);
     }
 
     /// A number, which stands at a multiple of its size.
@@ -111,13 +118,9 @@ impl Wire {
 impl Entries for Wire {
     type Error = std::convert::Infallible;
 
-    fn entry<T: Value>(&mut self, key: &'static str, value: &T) -> Result<(), Self::Error> {
+    fn entry<T: Value>(&mut self, key: &'static Key, value: &T) -> Result<(), Self::Error> {
         self.begin_struct();
-        self.text(key);
-        // No signature here is longer than a few bytes.
-        self.bytes.push(u8::try_from(T::CODE.len()).unwrap_or(u8::MAX));
-        self.bytes.extend_from_slice(T::CODE.as_bytes());
-        self.bytes.push(0);
+        self.beginning(&key.head, key.head_length);
         value.write(self);
         Ok(())
     }

@@ -144,11 +144,11 @@ pub(crate) mod tests {
     /// A connect of this program to this address, port 443.
     pub(crate) fn event(path: &str, host: &str) -> Event {
         let mut event = Event::default();
-        event.event_type = Some("connect".to_owned());
+        event.event_type = Some("connect".into());
         event.proc_path = Some(path.to_owned());
         event.dst_host = Some(host.to_owned());
         event.dst_port = Some(443);
-        event.protocol = Some("tcp".to_owned());
+        event.protocol = Some("tcp".into());
         event
     }
 
@@ -168,7 +168,7 @@ pub(crate) mod tests {
         }
         for kind in ["socket", "execve", "bind", "accept"] {
             let mut event = event("/usr/bin/curl", "192.0.2.1");
-            event.event_type = Some(kind.to_owned());
+            event.event_type = Some(kind.into());
             assert_eq!(Connection::of(&event, |_| None), None, "{kind}");
         }
     }
@@ -190,7 +190,7 @@ pub(crate) mod tests {
         event.proc_cmd_line = Some(long.clone());
         event.proc_dir = Some(long.clone());
         event.app = Some(long.clone());
-        event.protocol = Some(long.clone());
+        event.protocol = Some(long.clone().into());
         event.parents = vec![(1, long); 100];
         let mut program = Program::new(Connection::of(&event, |_| None).unwrap());
         for number in 0..1000_u32 {

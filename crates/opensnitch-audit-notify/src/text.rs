@@ -491,7 +491,7 @@ mod tests {
             event.app = Some(app);
             event.proc_dir = Some(folder);
             event.proc_cmd_line = Some(command);
-            event.protocol = Some(protocol);
+            event.protocol = Some(protocol.into());
             event.parents = vec![(1, parent); 16];
             event.mount_namespace = sandboxed.then_some(true);
             let program = Program::new(Connection::of(&event, |_| Some(lookup)).unwrap());

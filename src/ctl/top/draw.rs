@@ -285,8 +285,8 @@ mod tests {
             }
         }
         let mut refused = event("/usr/bin/curl", 9, 3);
-        refused.outcome = Some("failure".to_owned());
-        refused.error = Some("ECONNREFUSED".to_owned());
+        refused.outcome = Some("failure".into());
+        refused.error = Some("ECONNREFUSED".into());
         model.see(&refused);
         model.see(&event(&format!("/usr/lib/{}program name", "folder/".repeat(20)), 22, 4));
         model

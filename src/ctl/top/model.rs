@@ -325,7 +325,7 @@ pub(super) mod tests {
         event.proc_path = Some(program.to_owned());
         event.dst_host = Some("192.0.2.7".to_owned());
         event.dst_port = Some(port);
-        event.protocol = Some("tcp".to_owned());
+        event.protocol = Some("tcp".into());
         event.timestamp = event.timestamp.map(|time| time + second * 1_000_000);
         event
     }
@@ -346,8 +346,8 @@ pub(super) mod tests {
         model.see(&event("/a", 80, 0));
         let mut several = event("/a", 443, 1);
         several.count = Some(4);
-        several.outcome = Some("failure".to_owned());
-        several.error = Some("ECONNREFUSED".to_owned());
+        several.outcome = Some("failure".into());
+        several.error = Some("ECONNREFUSED".into());
         model.see(&several);
         // It began before the one that was told first, and took longer.
         model.see(&event("/a", 80, 0));
@@ -466,7 +466,7 @@ pub(super) mod tests {
         let mut hostile = event("/a\n\u{1b}[2J b", 80, 0);
         hostile.dst_host = None;
         hostile.dst_path = Some("@x\u{202e}".to_owned());
-        hostile.protocol = Some("\u{7}".to_owned());
+        hostile.protocol = Some("\u{7}".into());
         model.see(&hostile);
         let row = only(&model);
         let to = &model.destinations(&row.key)[0];

@@ -154,7 +154,7 @@ fn stream(texts: &[Vec<u8>; PLACES]) -> Vec<u8> {
 #[derive(Debug, PartialEq)]
 struct Seen {
     id: EventId,
-    subject: Subject,
+    subject: Subject<'static>,
     keys: Vec<Box<[u8]>>,
     address: Option<Address>,
     event_type: Option<EventType>,
@@ -169,7 +169,7 @@ fn see(event: &Event<'_>) -> Seen {
     Seen {
         id: event.id(),
         // What the program is called is its own affair, as whom it runs is not.
-        subject: Subject { comm: None, exe: None, ..who.subject() },
+        subject: Subject { comm: None, exe: None, ..who.subject().into_owned() },
         keys: who.keys(),
         address: event.address(),
         event_type: event.event_type(),
