@@ -8,14 +8,17 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
 
+#[path = "support/auparse.rs"]
+mod auparse;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use audit_records::{Assembler, Event, Framer, Who, WhoBuf};
+use auparse::Auparse;
 
 const ROUNDS: usize = 15;
 /// Few enough for the bytes to stay near the processor, as those are that the kernel hands over.
@@ -40,10 +43,7 @@ fn main() {
         println!("{} events", (0..passes).map(|_| to_events(stream.as_bytes())).sum::<usize>());
         return;
     }
-    let auparse = auparse();
-    if auparse.is_none() {
-        println!("libauparse is left out: gcc and libauparse-dev are needed (scripts/setup test)");
-    }
+    let auparse = Auparse::build();
     for (name, stream) in &streams {
         let bytes = stream.as_bytes();
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stream.log");
@@ -66,7 +66,7 @@ fn main() {
                 }
                 times.push(start.elapsed());
             }
-            auparse_times.extend(auparse.as_ref().map(|program| time(program, &file)));
+            auparse_times.extend(auparse.as_ref().map(|auparse| auparse.time(&file, PASSES)));
         }
         println!("{name}: {EVENTS} events of {} bytes", bytes.len() / EVENTS as usize);
         let rival = &times[2];
@@ -154,21 +154,6 @@ fn ratio(of: &[Duration], to: &[Duration]) -> f64 {
     let mut ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect();
     ratios.sort_by(f64::total_cmp);
     ratios[ratios.len() / 2]
-}
-
-/// libauparse's program; none where it cannot be built.
-fn auparse() -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/auparse.c");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("auparse-bench");
-    let built = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).arg("-lauparse").output().ok()?;
-    built.status.success().then_some(program)
-}
-
-/// What libauparse takes for all passes.
-fn time(program: &Path, file: &Path) -> Duration {
-    let output = Command::new(program).arg("time").arg(file).arg(PASSES.to_string()).output().unwrap();
-    let output = String::from_utf8(output.stdout).unwrap();
-    Duration::from_nanos(output.split(' ').next().unwrap().parse().unwrap()) * PASSES
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
