@@ -17,9 +17,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use support::auparse::Auparse;
 use support::bench::{AUDITD, Bench, EVENTS, sleeper};
 use support::records::{NO_PROCESS, connect, connect_of};
+use support::rival::{Auparse, ratio};
 use support::{Figures, figures};
 use tokio::runtime::Runtime;
 use zbus::{MatchRule, MessageStream};
@@ -51,8 +51,7 @@ fn full_speed(runtime: &Runtime) {
         ours.push((bench.processor_time() - before) / MANY);
         others.extend(auparse.as_ref().map(|auparse| auparse.time(&file, MANY / FEW) / MANY));
     }
-    let mut ratios: Vec<f64> = others.iter().zip(&ours).map(|(other, own)| other.div_duration_f64(*own)).collect();
-    ratios.sort_by(f64::total_cmp);
+    let ratio = auparse.map(|_| ratio(&others, &ours));
     println!("at full speed, {MANY} events of 1,000 processes that ended, medians of {ROUNDS} turns:");
     for (what, times) in [("the service", ours), ("libauparse", others)] {
         if !times.is_empty() {
@@ -60,7 +59,7 @@ fn full_speed(runtime: &Runtime) {
             println!("  {what:12} {per_second:7.0} events a second of processor time");
         }
     }
-    if let Some(ratio) = ratios.get(ratios.len() / 2) {
+    if let Some(ratio) = ratio {
         println!("  the service is {ratio:.2} times libauparse");
     }
 }

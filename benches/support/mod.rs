@@ -3,11 +3,11 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "programs for people")]
 
-#[path = "../../crates/audit-records/benches/support/auparse.rs"]
-pub(crate) mod auparse;
 pub(crate) mod bench;
 pub(crate) mod plot;
 pub(crate) mod records;
+#[path = "../../crates/audit-records/benches/support/rival.rs"]
+pub(crate) mod rival;
 
 use std::time::{Duration, Instant};
 

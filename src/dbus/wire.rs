@@ -1,7 +1,6 @@
 //! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the
 //! client crate names the keys and their types.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use audit_records::{Address, Args, Bytes, EventType, Outcome, error_name};
@@ -124,9 +123,8 @@ fn add_subject(event: &mut Event, row: &Row, names: impl Fn(u32) -> Option<Bytes
     event.audit_uid = subject.auid;
     event.session_id = subject.session;
     // Of another machine's users ours has no names.
-    let name = || subject.auid.filter(|_| row.origin.is_local).and_then(names);
-    let name = subject.auid_name.clone().or_else(|| Some(Cow::Owned(name()?.into_vec())));
-    event.user_name = name.map(|name| text(&name).0);
+    let ours = || subject.auid.filter(|_| row.origin.is_local).and_then(names).map(|name| text(&name).0);
+    event.user_name = subject.auid_name.as_deref().map(|name| text(name).0).or_else(ours);
     event.tty = subject.tty.as_deref().map(|tty| text(tty).0);
     let comm = subject.comm.as_deref().or_else(|| program?.comm.as_deref());
     event.proc_name = comm.map(|comm| text(comm).0);

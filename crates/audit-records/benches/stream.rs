@@ -8,8 +8,8 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
 
-#[path = "support/auparse.rs"]
-mod auparse;
+#[path = "support/rival.rs"]
+mod rival;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use audit_records::{Assembler, Event, Framer, Who, WhoBuf};
-use auparse::Auparse;
+use rival::{Auparse, ratio};
 
 const ROUNDS: usize = 15;
 /// Few enough for the bytes to stay near the processor, as those are that the kernel hands over.
@@ -147,13 +147,6 @@ fn look(event: &Event<'_>, another: Who<'_>) {
     let who = event.who();
     black_box((event.id(), event.event_type(), event.success(), event.exit(), event.fd(), event.sockaddr()));
     black_box((who.pid(), who == another));
-}
-
-/// How many times as long `of` takes as `to`, round by round; the median.
-fn ratio(of: &[Duration], to: &[Duration]) -> f64 {
-    let mut ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect();
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

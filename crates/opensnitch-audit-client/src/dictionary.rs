@@ -62,12 +62,10 @@ impl Key {
         let mut key = Self { name, head: [0; MAX_HEAD], head_length: 0 };
         let mut part = 0;
         while part < parts.len() {
-            let mut at = 0;
-            while at < parts[part].len() {
-                key.head[key.head_length] = parts[part][at];
-                key.head_length += 1;
-                at += 1;
-            }
+            let (_, rest) = key.head.split_at_mut(key.head_length);
+            let (place, _) = rest.split_at_mut(parts[part].len());
+            place.copy_from_slice(parts[part]);
+            key.head_length += place.len();
             part += 1;
         }
         key
