@@ -13,6 +13,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, interface};
 
 use super::caller::Caller;
+use super::front::Listed;
 use super::tasks::source_and_socket;
 use super::{Error, State, connection, delivery, query, wire};
 use crate::diagnose::{self, Facts, Files};
@@ -21,7 +22,7 @@ use crate::socket::{SockDiag, Tuple};
 use crate::source::Serving;
 use crate::store::{Answer, Sight, Statistics};
 
-/// Lists made at the same time: each may take [`MAX_REPLY`] and again as much on its way.
+/// Lists that are made or on their way to the bus at the same time: each may take [`MAX_REPLY`].
 const MAX_LISTS: usize = 2;
 
 /// Look-ups of connections under way at the same time. Each may take a while, where all of `/proc` is looked through.
@@ -34,7 +35,7 @@ const MAX_REPLY: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Audit {
     state: Arc<State>,
-    lists: Semaphore,
+    lists: Arc<Semaphore>,
     look_ups: Semaphore,
     polkit: Polkit,
 }
@@ -48,7 +49,7 @@ impl Audit {
     pub(super) fn new(state: Arc<State>) -> Self {
         Self {
             state,
-            lists: Semaphore::new(MAX_LISTS),
+            lists: Arc::new(Semaphore::new(MAX_LISTS)),
             look_ups: Semaphore::new(MAX_LOOK_UPS),
             polkit: Polkit::default(),
         }
@@ -114,17 +115,19 @@ impl Audit {
     /// The events that `find` hands on, until the reply is full; and what it returns.
     async fn list<T: Send + 'static>(
         &self,
+        call: &Header<'_>,
         find: impl FnOnce(&State, &mut dyn FnMut(Answer) -> bool) -> T + Send + 'static,
-    ) -> Result<(EventList, T), Error> {
-        let _permit = self.lists.acquire().await.map_err(|_| stopping())?;
-        self.blocking(move |state| {
+    ) -> Result<(Listed<'_>, T), Error> {
+        let place = self.lists.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let list = self.blocking(move |state| {
             let mut events = EventList::default();
             let end = find(state, &mut |answer| {
                 events.push_within(MAX_REPLY, &wire::event(&answer, |uid| state.accounts.name(uid)))
             });
             (events, end)
-        })
-        .await
+        });
+        let (events, end) = list.await?;
+        Ok((self.state.lists.keep(call, events, place), end))
     }
 }
 
@@ -158,10 +161,10 @@ impl Audit {
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<EventList, Error> {
+    ) -> Result<Listed<'_>, Error> {
         let caller = self.state.callers.enter(connection, &header).await?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
-        Ok(self.list(move |state, take| state.store.newest(sight, state.now(), take)).await?.0)
+        Ok(self.list(&header, move |state, take| state.store.newest(sight, state.now(), take)).await?.0)
     }
 
     #[zbus(out_args("events", "next"))]
@@ -170,11 +173,11 @@ impl Audit {
         query: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<(EventList, u64), Error> {
+    ) -> Result<(Listed<'_>, u64), Error> {
         let caller = self.state.callers.enter(connection, &header).await?;
         let query = query::query(query)?;
         let sight = self.sight_of_list(&caller, connection, &header).await;
-        self.list(move |state, take| state.store.find(&query, sight, take)).await
+        self.list(&header, move |state, take| state.store.find(&query, sight, take)).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the contract has five, and zbus hands in what it knows of the call")]

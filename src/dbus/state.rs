@@ -9,6 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Limits;
 use super::caller::Callers;
+use super::front::Lists;
 use super::subscriptions::Subscriptions;
 use super::unread::Unread;
 use crate::process::Accounts;
@@ -63,6 +64,7 @@ pub struct State {
     pub rules_changed: Notifier,
     pub(super) callers: Callers,
     pub(super) unread: Unread,
+    pub(super) lists: Lists,
     setup: Mutex<Setup>,
     kernel: Mutex<Kernel>,
 }
@@ -90,6 +92,7 @@ impl State {
         Self {
             callers: Callers::new(accounts.clone()),
             unread: Unread::default(),
+            lists: Lists::default(),
             store,
             source,
             keeper,

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use zbus::Variant;
 use zbus::message::Message;
 
@@ -181,6 +184,37 @@ fn a_call_that_wants_no_answer_is_done_and_gets_none() {
             }
         });
     }
+}
+
+#[test]
+fn lists_do_not_pile_up_behind_a_bus_that_hangs() {
+    let Some(mut world) = World::start("keep_raw = true") else { return };
+    for _ in 0..1200 {
+        world.auditd.send(long_event(0).text());
+    }
+    world.root().wait_for_counter("EventsCached", 1200);
+    let mut crowd: Vec<Raw> = (0..4).map(|_| Raw::connect(&world.bus, User::Root)).collect();
+    let list = || raw_call(OBJECT, SERVICE, "GetEvents", 0, &());
+    for raw in &mut crowd {
+        raw.read_on();
+        // From now on the bus need not be asked whose connection it is.
+        assert!(raw.send(&list()));
+    }
+    serves(&mut world);
+    let before = world.daemon.resident();
+    world.daemon.kill(Signal::STOP);
+    crowd.iter_mut().for_each(|raw| (0..24).for_each(|_| assert!(raw.send(&list()))));
+    // A bus that answers somebody who came later has passed on what came before.
+    world.root().owner_name();
+    world.bus.hang();
+    world.daemon.kill(Signal::CONT);
+    eventually("lists that wait for the bus", || (world.daemon.resident() > before + (8 << 20)).then_some(()));
+    // Time for all of them, if they were made.
+    thread::sleep(Duration::from_secs(3));
+    let peak = peak(&world);
+    world.bus.go_on();
+    serves(&mut world);
+    assert!(peak < MAX_PEAK, "{peak} bytes");
 }
 
 /// Bytes of the service that a dbus-daemon holds because nobody has read them.

@@ -38,8 +38,20 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("async", &["bin", "ctl", "dbus", "polkit", "queue", "service"]),
     ("opensnitch_audit_client", &["ctl", "dbus", "journal", "service"]),
     ("audit_records", &["ctl", "dbus", "process", "rules", "service", "source", "store"]),
-    // Of the bus's answers one is read by hand.
-    ("serde", &["config", "ctl", "dbus/caller.rs", "process/known.rs", "rules", "service/kept.rs", "store"]),
+    // Of the bus's answers one is read by hand, and of ours those with lists are written so.
+    (
+        "serde",
+        &[
+            "config",
+            "ctl",
+            "dbus/caller.rs",
+            "dbus/front/lists.rs",
+            "process/known.rs",
+            "rules",
+            "service/kept.rs",
+            "store",
+        ],
+    ),
     ("serde_json", &["ctl"]),
     ("toml", &["config"]),
     ("procfs", &["proc"]),

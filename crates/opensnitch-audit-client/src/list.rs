@@ -27,6 +27,12 @@ impl EventList {
         }
         fits
     }
+
+    /// Its elements. In the body of a message the length of these bytes stands before them, as a `u32` of this machine's.
+    #[must_use]
+    pub fn elements(&self) -> &[u8] {
+        &self.elements.bytes
+    }
 }
 
 impl Serialize for EventList {

@@ -2,7 +2,8 @@
 //!
 //! zbus takes whatever the bus delivers and makes a task of every call. Here is decided what of it there is to take: no
 //! file descriptor; no message that is too long ([`cut`]); no signal but the bus's own; and only so many calls at a time
-//! ([`calls`]). And of what leaves: no more replies to whoever does not read them ([`replies`]).
+//! ([`calls`]). And of what leaves: no more replies to whoever does not read them ([`replies`]); and a list gets its elements
+//! ([`lists`]).
 //!
 //! **No descriptor is ever taken.** We agree to get them, since dbus-broker hangs up on who does not and asks for a caller's
 //! credentials. But bytes are read with `read`, and the kernel itself closes what comes beside them: none of them is ever
@@ -12,6 +13,7 @@ mod calls;
 mod cut;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod lists;
 mod replies;
 
 use std::io;
@@ -35,10 +37,12 @@ use zbus::{Address, Connection, DBusError};
 
 use self::calls::{Calls, MAX_OF_CONNECTION};
 use self::cut::{Cut, wants_reply};
+use self::lists::Filled;
 use super::{BUS, Error, State};
 use crate::text::{MAX_EXCERPT, excerpt};
 
 pub(super) use self::cut::{MAX_ARGUMENTS, is_cut};
+pub(super) use self::lists::{Listed, Lists};
 pub(super) use self::replies::{Replies, Verdict};
 
 /// What is read from the bus at once, in bytes.
@@ -242,41 +246,65 @@ pub(super) struct Outgoing {
     state: Arc<State>,
 }
 
+/// What is sent of a message.
+#[derive(Debug)]
+enum Leaving {
+    AsItIs(Message),
+    WithList(Filled),
+}
+
+impl Leaving {
+    /// Its bytes, one part after the other.
+    fn parts(&self) -> [&[u8]; 3] {
+        match self {
+            Self::AsItIs(message) => [message.data(), &[], &[]],
+            Self::WithList(filled) => filled.parts(),
+        }
+    }
+
+    fn length(&self) -> usize {
+        self.parts().map(<[u8]>::len).iter().sum()
+    }
+}
+
 impl Outgoing {
     /// What is sent in place of this message; `None` where nothing is. A call that it answers is over.
-    fn to_send(&self, message: &Message) -> zbus::Result<Option<Message>> {
+    fn to_send(&self, message: &Message) -> zbus::Result<Option<Leaving>> {
+        let as_it_is = |message: &Message| Leaving::AsItIs(message.clone());
         let header = message.header();
         let (caller, serial) = match (message.message_type(), header.destination(), header.reply_serial()) {
             (Type::MethodReturn | Type::Error, Some(BusName::Unique(caller)), Some(serial)) => (caller, serial),
             (Type::Signal, ..) => {
                 self.state.unread.signalled(message.data().len());
-                return Ok(Some(message.clone()));
+                return Ok(Some(as_it_is(message)));
             }
-            _ => return Ok(Some(message.clone())),
+            _ => return Ok(Some(as_it_is(message))),
         };
         let sender: OwnedUniqueName = caller.to_owned().into();
         if !lock(&self.calls).answer(&sender, serial.get()) {
             return Ok(None);
         }
         let uid = self.state.callers.uid(&sender);
-        let judge = |message: Message| (self.state.unread.judge(&sender, uid, message.data().len()), message);
-        let (mut verdict, mut message) = judge(message.clone());
+        let list = self.state.lists.of(message, &sender, serial);
+        let judge = |leaving: Leaving| (self.state.unread.judge(&sender, uid, leaving.length()), leaving);
+        let (mut verdict, mut leaving) = judge(list.map_or_else(|| as_it_is(message), Leaving::WithList));
         if verdict == Verdict::Refuse {
             self.state.store.statistics.calls_refused.add(1);
-            (verdict, message) = judge(refusal(caller, serial)?);
+            (verdict, leaving) = judge(Leaving::AsItIs(refusal(caller, serial)?));
         }
-        Ok((verdict == Verdict::Send).then_some(message))
+        Ok((verdict == Verdict::Send).then_some(leaving))
     }
 }
 
 #[async_trait]
 impl WriteHalf for Outgoing {
     async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
-        let Some(message) = self.to_send(message)? else { return Ok(()) };
-        let mut rest: &[u8] = message.data();
-        while !rest.is_empty() {
-            let sent = self.sendmsg(rest, &[]).await?;
-            rest = rest.get(sent..).unwrap_or_default();
+        let Some(leaving) = self.to_send(message)? else { return Ok(()) };
+        for mut rest in leaving.parts() {
+            while !rest.is_empty() {
+                let sent = self.sendmsg(rest, &[]).await?;
+                rest = rest.get(sent..).unwrap_or_default();
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Client, Namespace, POLKIT_BUS_POLICY, User, available};
@@ -112,6 +113,16 @@ impl PrivateBus {
     pub(crate) fn kill(&mut self) {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+    }
+
+    /// It hangs from now on; of a dbus-daemon.
+    pub(crate) fn hang(&self) {
+        kill_process(Pid::from_child(&self.daemon), Signal::STOP).unwrap();
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&self) {
+        kill_process(Pid::from_child(&self.daemon), Signal::CONT).unwrap();
     }
 
     /// And is back, at the same address.
