@@ -175,6 +175,11 @@ pub(crate) fn uptime_us() -> u64 {
     now(ClockId::Boottime).as_micros().try_into().unwrap_or(u64::MAX)
 }
 
+/// The time since some fixed moment, as exact as the kernel's tick: a few milliseconds, for a fraction of an exact one's price.
+pub(crate) fn ticks() -> Duration {
+    now(ClockId::MonotonicCoarse)
+}
+
 /// A time since boot as one since the epoch, in milliseconds, by the machine's clock of now.
 pub(crate) fn since_epoch_ms(since_boot_us: u64) -> u64 {
     let boot = now(ClockId::Realtime).saturating_sub(now(ClockId::Boottime));

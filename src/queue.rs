@@ -31,7 +31,10 @@ impl<T> Queue<T> {
 
     /// Adds items, each with its size in bytes, as many as fit. Returns how many did not.
     pub fn push(&self, items: impl IntoIterator<Item = (T, usize)>) -> u64 {
+        let items = items.into_iter();
         let mut inner = self.lock();
+        let room = self.max_items.saturating_sub(inner.items.len());
+        inner.items.reserve(items.size_hint().0.min(room));
         let mut left_out = 0;
         for (item, bytes) in items {
             if inner.items.len() < self.max_items && inner.bytes.saturating_add(bytes) <= self.max_bytes {

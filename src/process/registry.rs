@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -58,7 +58,7 @@ pub(super) struct Registry {
     /// Those that cannot be watched: they are forgotten as soon as they are told.
     unwatched: Vec<u32>,
     /// Looks that found no process with the pid: by when it had ended, in milliseconds since the epoch, and when that was.
-    gone: HashMap<u32, (u64, Instant)>,
+    gone: HashMap<u32, (u64, Duration)>,
     looks: u64,
 }
 
@@ -77,7 +77,8 @@ struct Known {
     /// Its parent when it was first seen.
     ppid: u32,
     program: Bytes,
-    program_read: Option<Instant>,
+    /// When that was.
+    program_read: Option<Duration>,
     /// Its ancestors, once somebody asked.
     parents: Option<Parents>,
     /// Itself and its ancestors: the ancestors of its children.
@@ -266,7 +267,7 @@ impl Registry {
             if self.gone.len() == MAX_GONE {
                 self.gone.clear();
             }
-            self.gone.insert(pid, (at_ms, Instant::now()));
+            self.gone.insert(pid, (at_ms, proc::ticks()));
             return Answer::Visit(self.gone(request, at_ms));
         }
         let Some(known) = self.known.get(&pid) else { return Answer::Visit(self.gone(request, proc::now_ms())) };
@@ -317,7 +318,7 @@ impl Registry {
     /// Whether a look a moment ago found that whoever had this pid at the event had ended by then.
     fn was_gone(&self, request: &Request) -> Option<u64> {
         let (at_ms, looked) = self.gone.get(&request.pid)?;
-        (request.event_ms <= *at_ms && looked.elapsed() < GONE_GOOD_FOR).then_some(*at_ms)
+        (request.event_ms <= *at_ms && !is_old(*looked, GONE_GOOD_FOR)).then_some(*at_ms)
     }
 
     fn needs_look(&self, request: &Request, uid: u32) -> bool {
@@ -533,7 +534,7 @@ impl Registry {
     fn have(&mut self, pid: u32, fits: Fits) -> bool {
         match self.known.get(&pid) {
             Some(known) if known.fits(fits) => {
-                let is_old = known.program_read.is_none_or(|read| read.elapsed() >= PROGRAM_GOOD_FOR);
+                let is_old = known.program_read.is_none_or(|read| is_old(read, PROGRAM_GOOD_FOR));
                 if is_old && known.ended_at_ms.is_none() {
                     self.read_program(pid, None);
                 }
@@ -584,6 +585,10 @@ impl Registry {
 
     fn used(&mut self, pid: u32) {
         let Some(known) = self.known.get_mut(&pid).filter(|known| known.ended_at_ms.is_none()) else { return };
+        // One parent has many children, one after the other.
+        if self.uses.last_key_value() == Some((&known.last_use, &pid)) {
+            return;
+        }
         self.uses.remove(&known.last_use);
         self.last_use += 1;
         known.last_use = self.last_use;
@@ -644,6 +649,11 @@ impl Drop for Registry {
     }
 }
 
+/// Whether what was found then, by [`proc::ticks`], is not good any more.
+fn is_old(found: Duration, good_for: Duration) -> bool {
+    proc::ticks().saturating_sub(found) >= good_for
+}
+
 /// Whether the program's path is another than the record's.
 fn is_another(request: &Request, exe: Option<&[u8]>) -> bool {
     let names = |program, exe: &[u8]| {
@@ -677,7 +687,7 @@ fn runs_another(visited: &Visited, request: &Request) -> bool {
 }
 
 fn set_program(known: &mut Known, pid: u32, program: Bytes) {
-    known.program_read = Some(Instant::now());
+    known.program_read = Some(proc::ticks());
     if known.program != program {
         known.program = program;
         known.line = known.parents.as_ref().map(|parents| known.line_on(pid, parents));

@@ -48,7 +48,7 @@ impl Visits {
     /// The answers with their places among the requests, in the order in which they came.
     fn in_order(&self, requests: &[Request]) -> Vec<(usize, Visit)> {
         let items = requests.iter().copied().enumerate().map(|(place, request)| (request, place));
-        assert!(self.visitor.push(items).is_empty());
+        assert!(self.visitor.push(items.collect()).is_empty());
         let mut answers = Vec::new();
         while answers.len() < requests.len() {
             answers.extend(self.answers.recv_timeout(PATIENCE).unwrap());
@@ -327,6 +327,25 @@ fn the_parent_of_a_process_that_is_gone_must_have_lived_at_the_event() {
 }
 
 #[test]
+fn who_was_gone_a_moment_ago_is_not_looked_for_again() {
+    let visits = Visits::new();
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let [parent, other] = [Running::sleep(), Running::sleep()];
+    let event = Request { ppid: Some(parent.pid()), ..request(child.id()) };
+    let ancestors = |request: Request| match visits.ask_one(request) {
+        Visit::Gone { parents, .. } => parents,
+        visit => panic!("{visit:?}"),
+    };
+    let parents = ancestors(event);
+    let looks = visits.visitor.counts().visits;
+    assert!(Arc::ptr_eq(&ancestors(event), &parents) && parents[0].pid == parent.pid());
+    assert_eq!(visits.visitor.counts().visits, looks);
+    // Another process had the pid then.
+    assert_eq!(ancestors(Request { ppid: Some(other.pid()), ..event })[0].pid, other.pid());
+}
+
+#[test]
 fn an_event_from_before_its_birth_is_not_its_own() {
     let visits = Visits::new();
     let sleep = Running::sleep();
@@ -567,10 +586,10 @@ fn what_finds_no_place_is_counted() {
     })
     .unwrap();
     let one = request(std::process::id());
-    assert!(visitor.push([(one, ())]).is_empty());
+    assert!(visitor.push(vec![(one, ())]).is_empty());
     assert_eq!(has_entered.recv_timeout(PATIENCE).unwrap(), 1);
     assert_eq!(visitor.push(vec![(one, ()); MAX_WAITING + 5]).len(), 5);
-    assert_eq!(visitor.push([(one, ())]).len(), 1);
+    assert_eq!(visitor.push(vec![(one, ())]).len(), 1);
     assert_eq!(visitor.counts().dropped, 6);
     drop(leave);
     let mut delivered = 0;

@@ -175,16 +175,19 @@ impl<T: Send + 'static> Visitor<T> {
     }
 
     /// Has these visited, in this order. Gives back those that found no place.
-    pub fn push(&self, items: impl IntoIterator<Item = (Request, T)>) -> Vec<(Request, T)> {
-        let (refused, was_empty, is_empty): (Vec<_>, _, _);
+    pub fn push(&self, mut items: Vec<(Request, T)>) -> Vec<(Request, T)> {
+        let (refused, was_empty, is_empty);
         {
             let mut queue = self.shared.queue();
-            let mut items = items.into_iter();
             was_empty = queue.items.is_empty();
             let room = MAX_WAITING.saturating_sub(queue.items.len() + queue.taken);
-            queue.items.extend(items.by_ref().take(room));
+            refused = items.split_off(room.min(items.len()));
+            // Mostly nothing waits, and nothing has to be moved.
+            match was_empty {
+                true => queue.items = items.into(),
+                false => queue.items.extend(items),
+            }
             is_empty = queue.items.is_empty();
-            refused = items.collect();
         }
         if was_empty && !is_empty {
             wake(&self.shared.wake);
@@ -299,6 +302,7 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
                 return;
             }
             more = rest;
+            self.answers.reserve(batch.len());
             for (request, what) in batch {
                 self.handle(Item { request, what, until: None });
             }
@@ -329,16 +333,15 @@ impl<T: Send + 'static, F: FnMut(Vec<(T, Visit)>)> Thread<T, F> {
     }
 
     /// The next events, whether there are more, and whether it is time to stop.
-    fn next_batch(&mut self) -> (Vec<(Request, T)>, bool, bool) {
+    fn next_batch(&mut self) -> (VecDeque<(Request, T)>, bool, bool) {
         let waiting = self.waiting.values().map(|waiting| waiting.items.len()).sum();
         let mut queue = self.shared.queue();
         queue.taken = waiting;
-        let length = BATCH.min(queue.items.len());
-        let batch = queue.items.drain(..length).collect();
-        if queue.items.is_empty() {
-            // A flood's room is given back.
-            queue.items.shrink_to(BATCH);
-        }
+        let batch = match queue.items.len() {
+            // With its room: a flood's is given back so.
+            ..=BATCH => std::mem::take(&mut queue.items),
+            _ => queue.items.drain(..BATCH).collect(),
+        };
         (batch, !queue.items.is_empty(), queue.stop)
     }
 

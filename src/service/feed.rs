@@ -96,12 +96,27 @@ impl Missing {
     }
 }
 
+/// What is known of the events that were taken so far.
+pub(super) struct Taken {
+    /// What may come once more.
+    pub(super) handed_on: HandedOn,
+    /// The last row of the store.
+    pub(super) sequence: u64,
+    /// So many rows went on together the last time: for so many there is room at once the next time.
+    together: usize,
+}
+
+impl Taken {
+    /// Nothing, after that row of the store.
+    pub(super) fn after(sequence: u64) -> Self {
+        Self { handed_on: HandedOn::default(), sequence, together: 0 }
+    }
+}
+
 /// Takes events into the store, and hands them on together.
 pub(super) struct Intake<'a> {
     sink: &'a Sink,
-    handed_on: &'a mut HandedOn,
-    /// The last row of the store.
-    sequence: &'a mut u64,
+    taken: &'a mut Taken,
     now: Duration,
     seen_us: u64,
     rows: Vec<(Request, Row)>,
@@ -111,19 +126,22 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(sink: &'a Sink, handed_on: &'a mut HandedOn, sequence: &'a mut u64, now: Duration) -> Self {
+    pub(super) fn new(sink: &'a Sink, taken: &'a mut Taken, now: Duration) -> Self {
         let room = MAX_WAITING_BYTES.saturating_sub(sink.waiting.load(Ordering::Relaxed));
-        Self { sink, handed_on, sequence, now, seen_us: realtime_us(), rows: Vec::new(), bytes: 0, room, lost: 0 }
+        Self { sink, taken, now, seen_us: realtime_us(), rows: Vec::new(), bytes: 0, room, lost: 0 }
     }
 
     /// Whether the event is new. One of another machine has serials of its own, and comes one way only.
     pub(super) fn take(&mut self, event: &Event<'_>, source: Source) -> bool {
-        if self.sink.state.store.is_local(event) && !self.handed_on.is_new(event.id()) {
+        if self.sink.state.store.is_local(event) && !self.taken.handed_on.is_new(event.id()) {
             return false;
         }
         let row = self.sink.state.store.insert(event, source, self.now, self.seen_us);
-        *self.sequence = row.sequence;
+        self.taken.sequence = row.sequence;
         let size = row.size();
+        if self.rows.is_empty() {
+            self.rows.reserve(self.taken.together);
+        }
         if self.bytes + size <= self.room {
             self.bytes += size;
             self.rows.push((request(&row), row));
@@ -134,6 +152,9 @@ impl<'a> Intake<'a> {
     }
 
     pub(super) fn hand_on(self) {
+        if !self.rows.is_empty() {
+            self.taken.together = self.rows.len();
+        }
         self.sink.hand_on(self.rows, self.bytes, self.lost);
     }
 }

@@ -114,40 +114,49 @@ pub(super) fn visited(
     seen: &Queue<Row>,
     journal: &Journal,
     waiting: &AtomicUsize,
-    visits: Vec<(Row, Visit)>,
+    mut visits: Vec<(Row, Visit)>,
 ) {
     let mut found = Vec::new();
-    let rows = visits.into_iter().map(|(mut row, visit)| {
-        let whose = match visit {
+    let mut bytes = 0;
+    for (row, visit) in &mut visits {
+        bytes += row.size();
+        let whose = match std::mem::replace(visit, Visit::Hidden) {
             Visit::Found(process) => Whose::Process(process),
             Visit::Gone { at_ms, parents } => Whose::Gone { at_ms, parents },
             Visit::Foreign => Whose::Nothing,
             // As if nobody had looked yet.
-            Visit::Hidden => row.whose.clone(),
-        };
-        let is_known = match (&row.whose, &whose) {
-            (Whose::Process(known), Whose::Process(found)) => Arc::ptr_eq(known, found),
-            _ => false,
+            Visit::Hidden => continue,
         };
         if let Some(pid) = row.origin.pid
-            && !is_known
-            && !matches!(whose, Whose::Pending)
+            && is_news(&row.whose, &whose)
         {
             // Of a process that was known, there is something new: since this event it runs another program, say.
             let since = if matches!(row.whose, Whose::Process(_)) { row.sequence } else { u64::MAX };
             found.push(Found { pid, since, whose: whose.clone() });
         }
         row.whose = whose;
-        let bytes = row.size();
-        waiting.fetch_sub(bytes, Ordering::Relaxed);
-        (row, bytes)
-    });
-    let rows: Vec<(Row, usize)> = rows.collect();
+    }
+    waiting.fetch_sub(bytes, Ordering::Relaxed);
     store.attach(&found);
     if journal.is_on() {
-        store.statistics.journal_lost.add(journal.push(rows.iter().cloned()));
+        let rows = visits.iter().map(|(row, _)| (row.clone(), row.size()));
+        store.statistics.journal_lost.add(journal.push(rows));
     }
+    let rows = visits.into_iter().map(|(row, _)| {
+        let bytes = row.size();
+        (row, bytes)
+    });
     store.statistics.signals_lost.add(seen.push(rows));
+}
+
+/// Whether the store has to be told what was found for a row. Mostly it knew, and gave it to the row when that came.
+fn is_news(known: &Whose, found: &Whose) -> bool {
+    match (known, found) {
+        (Whose::Process(known), Whose::Process(found)) => !Arc::ptr_eq(known, found),
+        // Whose process was not there has none: only a process that was found changes that.
+        (Whose::Gone { .. } | Whose::Nothing, found) => matches!(found, Whose::Process(_)),
+        (Whose::Pending | Whose::Process(_), _) => true,
+    }
 }
 
 /// What to ask about the process of a new row.
@@ -171,4 +180,25 @@ pub(super) fn request(row: &Row) -> Request {
 pub(super) fn realtime_us() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+
+    #[test]
+    fn the_store_is_told_what_it_does_not_know() {
+        let process = |start| Arc::new(Process::new(7, 1000, start, 0));
+        let [one, other] = [process(1), process(2)].map(Whose::Process);
+        let gone = |at_ms| Whose::Gone { at_ms, parents: Arc::default() };
+        for found in [one.clone(), gone(1), Whose::Nothing] {
+            assert!(is_news(&Whose::Pending, &found));
+        }
+        for known in [gone(1), Whose::Nothing] {
+            assert!(is_news(&known, &one) && !is_news(&known, &gone(2)) && !is_news(&known, &Whose::Nothing));
+        }
+        assert!(!is_news(&one, &one.clone()));
+        assert!(is_news(&one, &other) && is_news(&one, &gone(1)) && is_news(&one, &Whose::Nothing));
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use audit_records::{Assembler, Event, Framer, FramingCounts, RuleChange};
 use tracing::{info, warn};
 
-use super::feed::{Feed, Intake};
+use super::feed::{Feed, Intake, Taken};
 use super::kept::{self, Bookmark, Place, Records};
 use super::pipeline::Sink;
 use crate::config::Config;
@@ -31,9 +31,7 @@ pub(super) struct Reader {
     audisp: Feed,
     multicast: Feed,
     reserve: Reserve,
-    handed_on: HandedOn,
-    /// The last row of the store.
-    sequence: u64,
+    taken: Taken,
     sink: Sink,
     bookmark: Bookmark,
     /// As counted when last looked.
@@ -64,8 +62,7 @@ impl Reader {
             audisp: Feed::new(Source::Audisp, config.key.clone(), config.keep_raw),
             multicast: Feed::new(Source::Netlink, config.key.clone(), config.keep_raw),
             reserve: Reserve::default(),
-            handed_on: HandedOn::default(),
-            sequence: sink.state.store.sequence(),
+            taken: Taken::after(sink.state.store.sequence()),
             sink,
             bookmark,
             framing: FramingCounts::default(),
@@ -79,7 +76,7 @@ impl Reader {
         // One that is not wanted is drained all the same: systemd holds it, and what waits in it takes the kernel's memory.
         self.seen.has_multicast = config.source.reads_multicast() && from.multicast.is_some();
         self.sources.multicast = from.multicast;
-        (self.handed_on, self.reserve) = (from.handed_on, from.reserve);
+        (self.taken.handed_on, self.reserve) = (from.handed_on, from.reserve);
         let Some(place) = from.place else { return };
         let now = self.now();
         if place.takes_multicast {
@@ -143,7 +140,7 @@ impl Reader {
         source.set_serving(Serving::Nobody);
         Remains {
             multicast: self.sources.multicast,
-            handed_on: self.handed_on,
+            handed_on: self.taken.handed_on,
             reserve: self.reserve,
             place: Some(place),
         }
@@ -156,7 +153,7 @@ impl Reader {
         // What is under way in the other one comes whole from this one.
         let serves = if takes_multicast { &self.multicast } else { &self.audisp };
         Place {
-            sequence: self.sequence,
+            sequence: self.taken.sequence,
             under_way: if ends { 0 } else { serves.assembler.under_way() as u64 },
             // Who goes on where this one ends in order looks for them still.
             losses: self.sink.state.store.statistics.losses(if ends { 0 } else { serves.assembler.outstanding() }),
@@ -187,7 +184,7 @@ impl Reader {
         let Some(audisp) = &mut self.sources.audisp else { return };
         let now = self.sink.state.now();
         let has_reserve = self.seen.has_multicast;
-        let mut intake = Intake::new(&self.sink, &mut self.handed_on, &mut self.sequence, now);
+        let mut intake = Intake::new(&self.sink, &mut self.taken, now);
         let Feed { source, assembler, passed_over, .. } = &mut self.audisp;
         let mut keep = |event: Event<'_>| {
             // What lacks a part is had whole from the reserve.
@@ -238,7 +235,7 @@ impl Reader {
         let Some(multicast) = &mut self.sources.multicast else { return };
         let now = self.sink.state.now();
         let serves = self.choice.serving().takes_multicast();
-        let mut intake = Intake::new(&self.sink, &mut self.handed_on, &mut self.sequence, now);
+        let mut intake = Intake::new(&self.sink, &mut self.taken, now);
         let Feed { source, assembler, passed_over, .. } = &mut self.multicast;
         let mut keep = |event: Event<'_>| *passed_over += u64::from(!intake.take(&event, *source));
         let (mut garbage, mut overruns) = (0, 0);
@@ -316,7 +313,7 @@ impl Reader {
     fn take_reserve(&mut self) {
         let now = self.now();
         let missed = self.reserve.missed(self.audisp.assembler.highest_serial());
-        let mut intake = Intake::new(&self.sink, &mut self.handed_on, &mut self.sequence, now);
+        let mut intake = Intake::new(&self.sink, &mut self.taken, now);
         let Feed { source, assembler, passed_over, .. } = &mut self.multicast;
         let mut keep = |event: Event<'_>| *passed_over += u64::from(!intake.take(&event, *source));
         for (number, text) in self.reserve.take() {
