@@ -1,6 +1,7 @@
 //! The form of an event and of a finding on the bus: from the store's rows to the contract's keys. Defined only here; the
 //! client crate names the keys and their types.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use audit_records::{Address, Args, Bytes, EventType, Outcome, error_name};
@@ -181,7 +182,7 @@ fn add_destination(event: &mut Event, row: &Row) {
     match &row.address {
         None => {}
         Some(Address::Inet(host, port)) => {
-            event.dst_host = Some(host.to_string());
+            event.dst_host = Some(dotted(*host));
             event.dst_port = Some(*port);
         }
         Some(Address::Inet6(host, port, scope)) => {
@@ -201,6 +202,22 @@ fn add_destination(event: &mut Event, row: &Row) {
             event.dst_path_raw = escaped.then(|| [b"\0", &**name].concat());
         }
     }
+}
+
+/// As its `Display` has it, for a tenth of the instructions: a list has an address in nearly every event.
+fn dotted(host: Ipv4Addr) -> String {
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for octet in host.octets() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for (least, ten) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= least {
+                text.push(char::from(b'0' + octet / ten % 10));
+            }
+        }
+    }
+    text
 }
 
 fn add_process(event: &mut Event, row: &Row) {
@@ -230,4 +247,17 @@ fn add_what_proc_knows(event: &mut Event, process: &Process) {
 
 fn ancestors(parents: &Parents) -> Vec<(u32, String)> {
     parents.iter().map(|parent| (parent.pid, text(&parent.program).0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_everywhere_else() {
+        for octet in 0..=u8::MAX {
+            let host = Ipv4Addr::new(octet, 0, octet / 2, 255 - octet);
+            assert_eq!(dotted(host), host.to_string());
+        }
+    }
 }
