@@ -121,32 +121,39 @@ impl Shared {
     }
 
     pub(super) fn retain_whose(&mut self, whose: &Whose) {
-        let Some((address, size)) = place(whose) else { return };
+        let Some(address) = address(whose) else { return };
         let rows = self.processes.entry(address).or_default();
         *rows += 1;
         if *rows == 1 {
-            self.bytes += size + PER_SHARED;
+            self.bytes += size(whose) + PER_SHARED;
         }
     }
 
     pub(super) fn release_whose(&mut self, whose: &Whose) {
-        let Some((address, size)) = place(whose) else { return };
+        let Some(address) = address(whose) else { return };
         let Some(rows) = self.processes.get_mut(&address) else { return };
         *rows -= 1;
         if *rows == 0 {
             self.processes.remove(&address);
-            self.bytes -= size + PER_SHARED;
+            self.bytes -= size(whose) + PER_SHARED;
         }
     }
 }
 
-/// Where a process lies in memory, and what it takes there.
-fn place(whose: &Whose) -> Option<(usize, usize)> {
+/// Where a process, or the ancestors of one that was gone, lie in memory.
+fn address(whose: &Whose) -> Option<usize> {
     match whose {
-        Whose::Process(process) => Some((Arc::as_ptr(process).addr(), process.size())),
-        Whose::Gone { parents, .. } if !parents.is_empty() => {
-            Some((Arc::as_ptr(parents).cast::<()>().addr(), size_of_parents(parents)))
-        }
+        Whose::Process(process) => Some(Arc::as_ptr(process).addr()),
+        Whose::Gone { parents, .. } if !parents.is_empty() => Some(Arc::as_ptr(parents).cast::<()>().addr()),
         Whose::Gone { .. } | Whose::Pending | Whose::Nothing => None,
+    }
+}
+
+/// What they take there, in bytes.
+fn size(whose: &Whose) -> usize {
+    match whose {
+        Whose::Process(process) => process.size(),
+        Whose::Gone { parents, .. } => size_of_parents(parents),
+        Whose::Pending | Whose::Nothing => 0,
     }
 }
