@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opensnitch_audit_client::EventList;
@@ -40,7 +41,7 @@ pub(in crate::dbus) struct Listed<'a> {
 impl Lists {
     /// Keeps the list for the answer to that call. Its place is taken until the answer was sent.
     pub(in crate::dbus) fn keep(&self, call: &Header<'_>, list: EventList, place: OwnedSemaphorePermit) -> Listed<'_> {
-        // Nobody is told who cannot be told from others.
+        // The bus names every sender. Without one the answer stays empty.
         let waiting = call.sender().map(|caller| {
             Arc::new(Waiting { caller: caller.to_owned().into(), serial: call.primary().serial_num(), list })
         });
@@ -84,7 +85,7 @@ impl Type for Listed<'_> {
 }
 
 /// Where in a message the length of its body stands.
-const BODY_LENGTH: std::ops::Range<usize> = 4..8;
+const BODY_LENGTH: Range<usize> = 4..8;
 
 /// What follows a list is a number of so many bytes, which stands at a multiple of them.
 const NUMBER: usize = size_of::<u64>();
