@@ -1,6 +1,8 @@
 //! Signals that wait, in turns: each user's in its own order, and one of each user after the other.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
 
 use crate::store::{Answer, Owner};
 

@@ -30,9 +30,11 @@ pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// and nobody told us.
 const PROGRAM_GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// Looks that found no process are remembered for a moment: a short-lived process has several events on their way.
+/// Looks that found no process are remembered: a short-lived process has several events on their way, and in a storm they wait
+/// for seconds in auditd's queue. Who was gone at a look was gone at every event before it, unless somebody sets the clock back:
+/// so not for ever.
 const MAX_GONE: usize = 1024;
-const GONE_GOOD_FOR: Duration = Duration::from_secs(1);
+const GONE_GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// A process that was visited at this age, in microseconds, is visited once more when it is older: a desktop moves what it
 /// starts into the application's cgroup only afterwards.
