@@ -536,8 +536,8 @@ impl Registry {
     fn have(&mut self, pid: u32, fits: Fits) -> bool {
         match self.known.get(&pid) {
             Some(known) if known.fits(fits) => {
-                let is_old = known.program_read.is_none_or(|read| is_old(read, PROGRAM_GOOD_FOR));
-                if is_old && known.ended_at_ms.is_none() {
+                let is_stale = known.program_read.is_none_or(|read| is_old(read, PROGRAM_GOOD_FOR));
+                if is_stale && known.ended_at_ms.is_none() {
                     self.read_program(pid, None);
                 }
                 self.used(pid);

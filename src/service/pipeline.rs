@@ -117,9 +117,7 @@ pub(super) fn visited(
     mut visits: Vec<(Row, Visit)>,
 ) {
     let mut found = Vec::new();
-    let mut bytes = 0;
     for (row, visit) in &mut visits {
-        bytes += row.size();
         let whose = match std::mem::replace(visit, Visit::Hidden) {
             Visit::Found(process) => Whose::Process(process),
             Visit::Gone { at_ms, parents } => Whose::Gone { at_ms, parents },
@@ -136,17 +134,19 @@ pub(super) fn visited(
         }
         row.whose = whose;
     }
-    waiting.fetch_sub(bytes, Ordering::Relaxed);
     store.attach(&found);
     if journal.is_on() {
         let rows = visits.iter().map(|(row, _)| (row.clone(), row.size()));
         store.statistics.journal_lost.add(journal.push(rows));
     }
+    let mut bytes = 0;
     let rows = visits.into_iter().map(|(row, _)| {
-        let bytes = row.size();
-        (row, bytes)
+        let size = row.size();
+        bytes += size;
+        (row, size)
     });
     store.statistics.signals_lost.add(seen.push(rows));
+    waiting.fetch_sub(bytes, Ordering::Relaxed);
 }
 
 /// Whether the store has to be told what was found for a row. Mostly it knew, and gave it to the row when that came.

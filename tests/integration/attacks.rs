@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use zbus::Variant;
@@ -209,8 +207,8 @@ fn lists_do_not_pile_up_behind_a_bus_that_hangs() {
     world.bus.hang();
     world.daemon.kill(Signal::CONT);
     eventually("lists that wait for the bus", || (world.daemon.resident() > before + (8 << 20)).then_some(()));
-    // Time for all of them, if they were made.
-    thread::sleep(Duration::from_secs(3));
+    // Until all of them that are made are there.
+    world.daemon.wait_for_rest();
     let peak = peak(&world);
     world.bus.go_on();
     serves(&mut world);

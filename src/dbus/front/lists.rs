@@ -51,12 +51,12 @@ impl Lists {
 
     /// What is sent in place of this answer, where it begins with an empty list and there is another one.
     pub(super) fn of(&self, answer: &Message, caller: &OwnedUniqueName, serial: NonZeroU32) -> Option<Filled> {
+        let mut waiting = self.lock();
+        let place = waiting.iter().position(|one| one.caller == *caller && one.serial == serial)?;
         // A caller who numbers two calls alike may get the list of the other one: it is a list, and the caller's own.
         if answer.message_type() != MessageType::MethodReturn || !begins_with_empty_list(answer) {
             return None;
         }
-        let mut waiting = self.lock();
-        let place = waiting.iter().position(|one| one.caller == *caller && one.serial == serial)?;
         Some(Filled::new(answer, waiting.remove(place)?))
     }
 

@@ -270,15 +270,15 @@ impl Leaving {
 impl Outgoing {
     /// What is sent in place of this message; `None` where nothing is. A call that it answers is over.
     fn to_send(&self, message: &Message) -> zbus::Result<Option<Leaving>> {
-        let as_it_is = |message: &Message| Leaving::AsItIs(message.clone());
+        let as_it_is = || Leaving::AsItIs(message.clone());
         let header = message.header();
         let (caller, serial) = match (message.message_type(), header.destination(), header.reply_serial()) {
             (Type::MethodReturn | Type::Error, Some(BusName::Unique(caller)), Some(serial)) => (caller, serial),
             (Type::Signal, ..) => {
                 self.state.unread.signalled(message.data().len());
-                return Ok(Some(as_it_is(message)));
+                return Ok(Some(as_it_is()));
             }
-            _ => return Ok(Some(as_it_is(message))),
+            _ => return Ok(Some(as_it_is())),
         };
         let sender: OwnedUniqueName = caller.to_owned().into();
         if !lock(&self.calls).answer(&sender, serial.get()) {
@@ -287,7 +287,7 @@ impl Outgoing {
         let uid = self.state.callers.uid(&sender);
         let list = self.state.lists.of(message, &sender, serial);
         let judge = |leaving: Leaving| (self.state.unread.judge(&sender, uid, leaving.length()), leaving);
-        let (mut verdict, mut leaving) = judge(list.map_or_else(|| as_it_is(message), Leaving::WithList));
+        let (mut verdict, mut leaving) = judge(list.map_or_else(as_it_is, Leaving::WithList));
         if verdict == Verdict::Refuse {
             self.state.store.statistics.calls_refused.add(1);
             (verdict, leaving) = judge(Leaving::AsItIs(refusal(caller, serial)?));

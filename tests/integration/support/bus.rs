@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::process::{go_on, hang};
 use super::{Client, Namespace, POLKIT_BUS_POLICY, User, available};
 
 /// The programs that are a bus.
@@ -117,12 +117,12 @@ impl PrivateBus {
 
     /// It hangs from now on; of a dbus-daemon.
     pub(crate) fn hang(&self) {
-        kill_process(Pid::from_child(&self.daemon), Signal::STOP).unwrap();
+        hang(&self.daemon);
     }
 
     /// It goes on.
     pub(crate) fn go_on(&self) {
-        kill_process(Pid::from_child(&self.daemon), Signal::CONT).unwrap();
+        go_on(&self.daemon);
     }
 
     /// And is back, at the same address.

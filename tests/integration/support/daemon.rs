@@ -1,7 +1,7 @@
 //! Our service, as a process.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,6 +115,21 @@ impl Daemon {
     /// Its threads.
     pub(crate) fn threads(&self) -> usize {
         self.count("task")
+    }
+
+    /// Waits until none of its threads has anything to do: all sleep, as often as at the last look.
+    #[track_caller]
+    pub(crate) fn wait_for_rest(&self) {
+        let mut before = Vec::new();
+        eventually("a service at rest", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            // It tells how often a thread went to sleep. A thread that has just ended has none.
+            let read = |task: io::Result<fs::DirEntry>| fs::read_to_string(task.unwrap().path().join("status"));
+            let now: Vec<String> = tasks.map(|task| read(task).unwrap_or_default()).collect();
+            let rests = now == before && now.iter().all(|status| status.contains("State:\tS"));
+            before = now;
+            rests.then_some(())
+        });
     }
 
     fn count(&self, folder: &str) -> usize {

@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::plain;
+use super::process::hang;
 use super::{Client, eventually};
 
 /// What one listener heard, line by line.
@@ -67,7 +67,7 @@ impl Listener {
 
     /// Never reads again.
     pub(crate) fn freeze(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        hang(&self.child);
     }
 
     /// All lines so far.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use zbus::{Connection, OwnedVariant};
 use zbus_polkit::policykit1::{AuthorityProxy, Identity, Subject};
 
 use super::client::reply;
+use super::process::{go_on, hang};
 use super::{CallError, Client, PrivateBus, User, eventually};
 
 /// polkit's own policy of the bus.
@@ -62,12 +62,12 @@ impl Polkit {
 
     /// It hangs from now on.
     pub(crate) fn hang(&self) {
-        kill_process(Pid::from_child(&self.daemon), Signal::STOP).unwrap();
+        hang(&self.daemon);
     }
 
     /// It goes on.
     pub(crate) fn go_on(&self) {
-        kill_process(Pid::from_child(&self.daemon), Signal::CONT).unwrap();
+        go_on(&self.daemon);
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::{Child, Command};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::eventually;
 
 /// A process that waits for its end.
@@ -71,6 +73,16 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A child of the test's hangs from now on.
+pub(crate) fn hang(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::STOP).unwrap();
+}
+
+/// It goes on.
+pub(crate) fn go_on(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::CONT).unwrap();
 }
 
 /// A line of `/proc/PID/status` that tells of memory, such as `VmRSS`; in bytes.
