@@ -29,8 +29,11 @@ use zbus_polkit::policykit1::{AuthorityProxy, AuthorizationResult, CheckAuthoriz
 
 use crate::quota::Quota;
 
-/// How long polkit may think when it asks nobody: rules take milliseconds, its own start a second or two.
+/// How long polkit may think when it asks nobody: rules take milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// The same where the bus has to start it first, which takes seconds on a busy machine. Most callers wait for 25.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a person may take to read what is asked and to type a password.
 const INTERACTIVE_LIMIT: Duration = Duration::from_secs(2 * 60);
@@ -268,7 +271,8 @@ impl Polkit {
         let authority = authority.build().await.map_err(failed)?;
         let (flags, limit) = match interactive {
             true => (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, INTERACTIVE_LIMIT),
-            false => (CheckAuthorizationFlags::empty(), LIMIT),
+            false if runs(&bus).await => (CheckAuthorizationFlags::empty(), LIMIT),
+            false => (CheckAuthorizationFlags::empty(), START_LIMIT),
         };
         let cancellation_id = self.last_id.fetch_add(1, Ordering::Relaxed).to_string();
         let mut answer = Box::pin({
@@ -291,7 +295,7 @@ impl Polkit {
         };
         // The question is not dropped: a message that is sent half way would end the connection. And it counts as under
         // way until polkit answered, so that one that hangs does not make questions pile up.
-        let grace = if doubt == Reason::TimedOut(LIMIT) { Duration::ZERO } else { LIMIT };
+        let grace = if doubt == Reason::TimedOut(limit) && !interactive { Duration::ZERO } else { LIMIT };
         let overdue = self.overdue.clone();
         tokio::spawn(async move {
             let cancelled = authority.inner().call_noreply("CancelCheckAuthorization", &cancellation_id);
@@ -310,13 +314,20 @@ impl Polkit {
 /// may be masked or broken.
 pub async fn is_there(connection: &Connection) -> bool {
     let Ok(bus) = DBusProxy::new(connection).await else { return false };
-    let name = WellKnownName::from_static_str_unchecked(NAME);
-    if bus.name_has_owner(name.clone().into()).await == Ok(true) {
+    if runs(&bus).await {
         return true;
     }
     // In a task of its own: a message that is sent half way would end the connection.
-    let started = tokio::spawn(async move { bus.start_service_by_name(name, 0).await.is_ok() });
-    matches!(timeout(LIMIT, started).await, Ok(Ok(true)))
+    let started = tokio::spawn(async move { bus.start_service_by_name(name(), 0).await.is_ok() });
+    matches!(timeout(START_LIMIT, started).await, Ok(Ok(true)))
+}
+
+async fn runs(bus: &DBusProxy<'_>) -> bool {
+    bus.name_has_owner(name().into()).await == Ok(true)
+}
+
+fn name() -> WellKnownName<'static> {
+    WellKnownName::from_static_str_unchecked(NAME)
 }
 
 /// Yields once the caller is gone. A unique name comes once and never again.

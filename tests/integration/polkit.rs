@@ -270,6 +270,22 @@ fn a_polkit_that_hangs_is_not_waited_for_as_if_it_were_a_person() {
     assert!(took < Duration::from_secs(15), "refused after {took:?}");
 }
 
+/// Its start is no thinking.
+#[test]
+fn a_polkit_that_has_to_be_started_is_waited_for() {
+    if !available(&["polkitd"]) {
+        return;
+    }
+    let world = World::on(PrivateBus::with_polkit(), "");
+    world.bus.starts("org.freedesktop.PolicyKit1");
+    let mut call = Waiting::new(&world.client(User::Member), false, "AddRules", &[]).go();
+    // Longer than it may think.
+    sleep(Duration::from_secs(6));
+    assert!(call.is_under_way());
+    let _polkit = Polkit::start(&world.bus, RULES);
+    assert_error(&call.wait(), AUDIT_UNAVAILABLE, &[]);
+}
+
 #[test]
 fn without_polkit_nobody_is_allowed() {
     if !available(&[]) {

@@ -43,7 +43,7 @@ const CONFIG: &str = r#"<busconfig><type>system</type><listen>unix:path=DIR/bus<
   <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
   <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
   <allow send_destination="org.freedesktop.DBus"/></policy>
- <includedir>DIR/conf</includedir></busconfig>"#;
+ <servicedir>DIR/services</servicedir><includedir>DIR/conf</includedir></busconfig>"#;
 
 impl PrivateBus {
     /// A bus with our policy.
@@ -77,6 +77,7 @@ impl PrivateBus {
         for policy in policies.iter().chain(&[ours]) {
             fs::copy(policy, conf.join(Path::new(policy).file_name().unwrap())).unwrap();
         }
+        fs::create_dir(folder.path().join("services")).unwrap();
         let config = folder.path().join("bus.conf");
         fs::write(&config, CONFIG.replace("DIR", folder.path().to_str().unwrap())).unwrap();
 
@@ -87,6 +88,13 @@ impl PrivateBus {
             Kind::Broker => broker(&namespace, folder.path(), &config),
         };
         Self { daemon, folder, namespace }
+    }
+
+    /// From now on the bus starts this when somebody calls it, and waits for it: it is there when somebody takes the name.
+    pub(crate) fn starts(&self, name: &str) {
+        let program = format!("[D-BUS Service]\nName={name}\nExec=/bin/sleep 1000\nUser=root\n");
+        fs::write(self.folder.path().join("services").join(format!("{name}.service")), program).unwrap();
+        self.client(User::Root).ask_bus(&["ReloadConfig"]).unwrap();
     }
 
     /// What `DBUS_SYSTEM_BUS_ADDRESS` is for its clients.

@@ -190,16 +190,18 @@ impl Client {
 
     /// The process that owns a name; `None` where nobody does.
     pub(crate) fn owner_pid(&self, name: &str) -> Option<u32> {
-        let bus = "org.freedesktop.DBus";
-        let call = ["call", bus, "/org/freedesktop/DBus", bus, "GetConnectionUnixProcessID", "s", name];
-        self.run(&call).ok()?["data"][0].as_u64()?.try_into().ok()
+        self.ask_bus(&["GetConnectionUnixProcessID", "s", name]).ok()?["data"][0].as_u64()?.try_into().ok()
     }
 
     /// The unique name of the service.
     pub(crate) fn owner_name(&self) -> String {
+        self.ask_bus(&["GetNameOwner", "s", SERVICE]).unwrap()["data"][0].as_str().unwrap().to_owned()
+    }
+
+    /// Calls a method of the bus itself.
+    pub(super) fn ask_bus(&self, method: &[&str]) -> Result<Value, CallError> {
         let bus = "org.freedesktop.DBus";
-        let call = ["call", bus, "/org/freedesktop/DBus", bus, "GetNameOwner", "s", SERVICE];
-        self.run(&call).unwrap()["data"][0].as_str().unwrap().to_owned()
+        self.run(&[&["call", bus, "/org/freedesktop/DBus", bus], method].concat())
     }
 
     /// What the service says of itself.
