@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use support::bench::{AUDITD, Bench, EVENTS, sleeper};
+use support::bench::{AUDITD, Bench, EVENTS, TICK, sleeper};
 use support::records::{NO_PROCESS, connect, connect_of};
 use support::rival::{Auparse, ratio};
 use support::{Figures, figures};
@@ -71,20 +71,26 @@ fn at_auditds_limit(runtime: &Runtime) {
     let null = || fs::File::open("/dev/null").unwrap().into();
     let mut living: Vec<Child> = (0..1_000).map(|_| sleeper(null())).collect();
     let pids: Vec<u32> = living.iter().map(Child::id).collect();
-    for (what, event) in [
-        ("ended", &(|serial| of_the_dead(serial, 1_000)) as &dyn Fn(u32) -> String),
-        ("living", &|serial| connect_of(pids[serial as usize % pids.len()], serial, nowhere)),
+    let ended = |serial| of_the_dead(serial, 1_000);
+    let of_the_living = |serial| connect_of(pids[serial as usize % pids.len()], serial, nowhere);
+    // As auditd writes when it has a backlog, and as it writes when it has none.
+    let one_by_one = Duration::from_micros(1);
+    for (what, tick, event) in [
+        ("1,000 ended processes:", TICK, &ended as &dyn Fn(u32) -> String),
+        ("1,000 living processes:", TICK, &of_the_living),
+        ("ended, one by one:", one_by_one, &ended),
+        ("living, one by one:", one_by_one, &of_the_living),
     ] {
         let bench = Bench::start("");
         let events = AUDITD * SECONDS;
         let (start, before) = (Instant::now(), bench.processor_time());
-        bench.pace(events, AUDITD, event);
+        bench.pace(tick, events, AUDITD, event);
         runtime.block_on(bench.matched(events.into()));
         let share = 100.0 * (bench.processor_time() - before).as_secs_f64() / start.elapsed().as_secs_f64();
         let statistics = runtime.block_on(async { bench.audit().await.statistics().await.unwrap() });
         let [seen, gaps, visits] = ["EventsMatched", "SerialGaps", "VisitsLost"].map(|name| statistics[name]);
         println!(
-            "  1,000 {what} processes: {share:4.1} % of a core; {seen} of {events} events seen, {gaps} missing, \
+            "  {what:23} {share:4.1} % of a core; {seen} of {events} events seen, {gaps} missing, \
              {visits} looks at /proc left out"
         );
     }

@@ -26,6 +26,9 @@ pub(crate) const EVENTS: u32 = 65_536;
 /// Events a second: the most that auditd carries.
 pub(crate) const AUDITD: u32 = 13_200;
 
+/// A hundred times a second.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
 /// The first serial of a storm's events: an event is taken once.
 const STORM: u32 = 100_000_000;
 
@@ -131,8 +134,8 @@ impl Bench {
         }
     }
 
-    /// Sends `event(n)` for each of so many, at that rate: a hundred times a second those whose time has come.
-    pub(crate) fn pace(&self, events: u32, per_second: u32, mut event: impl FnMut(u32) -> String) {
+    /// Sends `event(n)` for each of so many, at that rate: every `tick` those whose time has come.
+    pub(crate) fn pace(&self, tick: Duration, events: u32, per_second: u32, mut event: impl FnMut(u32) -> String) {
         let start = Instant::now();
         let mut sent = 0;
         while sent < events {
@@ -141,7 +144,7 @@ impl Bench {
             let batch: String = (sent..due).map(&mut event).collect();
             (&self.auditd).write_all(batch.as_bytes()).unwrap();
             sent = due;
-            sleep(Duration::from_millis(10));
+            sleep(tick);
         }
     }
 
@@ -151,7 +154,7 @@ impl Bench {
         let storm = || {
             let mut first = STORM;
             while !stop.load(Ordering::Relaxed) {
-                self.pace(per_second / 10, per_second, |n| connect(first + n, NO_PROCESS + n % 1_000, 7, 80));
+                self.pace(TICK, per_second / 10, per_second, |n| connect(first + n, NO_PROCESS + n % 1_000, 7, 80));
                 first += per_second / 10;
             }
         };

@@ -12,6 +12,7 @@ pub mod fuzzing;
 mod gate;
 mod interface;
 mod query;
+mod seen;
 mod signals;
 mod state;
 mod subscriptions;

@@ -19,8 +19,8 @@ use crate::store::{Answer, Owner, Row};
 /// Windows open at the same time for the signals that all receive.
 const MAX_WINDOWS: usize = 1024;
 
-/// What the events in them hold together, in bytes.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What waits holds together, in bytes.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What comes to its time is looked at so often in the time that a window is open.
 const STEPS: u128 = 8;
@@ -153,6 +153,13 @@ impl Signals {
         self.due.len() >= self.room.windows || self.bytes > self.room.bytes
     }
 
+    /// Whether nothing is due and no loss is to be counted: what waits for its time apart from that has a
+    /// [`deadline`](Self::deadline).
+    #[must_use]
+    pub(super) fn is_idle(&self) -> bool {
+        self.due.len() == 0 && self.told.lost == 0
+    }
+
     /// Whether every event is lost from now on.
     pub(super) fn set_stopped(&mut self, is_stopped: bool) {
         self.is_stopped = is_stopped;
@@ -160,6 +167,10 @@ impl Signals {
 
     /// Takes an event.
     pub(super) fn push(&mut self, row: Row, now: Duration) {
+        if self.bytes > self.room.bytes {
+            self.lose(&row);
+            return;
+        }
         let alike = Alike::of(&row);
         if let Some(window) = self.windows.get_mut(&alike) {
             self.bytes += row.size();
@@ -172,8 +183,7 @@ impl Signals {
         self.refill(now);
         if self.is_stopped || (self.is_spent() && self.due.has_most(row.owner())) {
             // No window for what is not sent: the next of its kind is the first again.
-            self.due.count_loss(row.owner(), 1);
-            self.told.lost += 1;
+            self.lose(&row);
             return;
         }
         if !self.limits.coalesce.is_zero() {
@@ -192,7 +202,10 @@ impl Signals {
         let closing = self.closing.front().map(|(closes, _)| self.together(*closes));
         let token = (self.due.len() > 0).then(|| {
             let missing = (1.0 - self.tokens).max(0.0) / f64::from(self.limits.per_second);
-            self.together(self.refilled + Duration::from_secs_f64(missing))
+            match missing > 0.0 {
+                true => self.together(self.refilled + Duration::from_secs_f64(missing)),
+                false => self.refilled,
+            }
         });
         lost.into_iter().chain(closing).chain(token).min()
     }
@@ -235,6 +248,12 @@ impl Signals {
             return Some(Outgoing::EventsLost(count));
         }
         None
+    }
+
+    /// Nobody will be told of it.
+    fn lose(&mut self, row: &Row) {
+        self.due.count_loss(row.owner(), 1);
+        self.told.lost += 1;
     }
 
     /// Closes the windows whose time has come, and the oldest where there are too many.
@@ -393,6 +412,15 @@ mod tests {
         signals.push(connect(7, 443), ms(0));
         assert_eq!(due(&mut signals, ms(0)), [(443, 1)]);
         assert_eq!(signals.take_told(), Told { sent: 1, coalesced: 0, lost: 50 });
+    }
+
+    #[test]
+    fn what_waits_is_bounded_though_nobody_takes_it() {
+        let room = Room { windows: 10, bytes: 20 * connect(1, 80).size() };
+        let mut signals = Signals::new(Limits { per_second: 10_000, coalesce: ms(100) }, room);
+        (0..500).for_each(|pid| signals.push(connect(pid, 80), ms(0)));
+        assert!(signals.bytes <= room.bytes + connect(1, 80).size() && signals.due.len() <= 21, "{signals:?}");
+        assert_eq!(signals.take_told().lost, 500 - signals.due.len() as u64);
     }
 
     #[test]

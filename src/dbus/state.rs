@@ -10,10 +10,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Limits;
 use super::caller::Callers;
 use super::front::Lists;
+use super::seen::Seen;
 use super::subscriptions::Subscriptions;
 use super::unread::Unread;
 use crate::process::Accounts;
-use crate::queue::Queue;
 use crate::rules::{Keeper, Status as KernelStatus, Switch};
 use crate::socket::SockDiag;
 use crate::source::Status;
@@ -57,8 +57,7 @@ pub struct State {
     pub accounts: Arc<Accounts>,
     /// The kernel's sockets, where it can be asked for them.
     pub sockets: Option<SockDiag>,
-    /// Events on their way to a signal.
-    pub seen: Arc<Queue<Row>>,
+    pub(super) seen: Seen,
     pub(super) subscriptions: Subscriptions,
     /// Notified when our rules may have changed.
     pub rules_changed: Notifier,
@@ -86,7 +85,6 @@ impl State {
         keeper: Arc<Keeper>,
         accounts: Arc<Accounts>,
         sockets: Option<SockDiag>,
-        seen: Arc<Queue<Row>>,
         setup: Setup,
     ) -> Self {
         Self {
@@ -99,7 +97,7 @@ impl State {
             switch: Switch::default(),
             accounts,
             sockets,
-            seen,
+            seen: Seen::new(setup.limits),
             subscriptions: Subscriptions::default(),
             rules_changed: Notifier::new(),
             setup: Mutex::new(setup),
@@ -117,6 +115,13 @@ impl State {
     #[must_use]
     pub fn clock() -> Duration {
         Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+    }
+
+    /// Events were seen: whoever wants to hear of them will be told. Waits for nobody.
+    pub fn see(&self, rows: Vec<Row>) {
+        let now = self.now();
+        self.subscriptions.offer(&rows, now);
+        self.seen.push(rows, now);
     }
 
     /// What the configuration says.

@@ -20,7 +20,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, MatchRule, MessageStream, Variant};
 
 use super::interface::Audit;
-use super::signals::{Outgoing, Room, Signals};
+use super::signals::Outgoing;
 use super::unread::Pace;
 use super::{BUS, State, wire};
 use crate::store::Owner;
@@ -35,43 +35,40 @@ const LOSSES_EVERY: Duration = Duration::from_secs(60);
 /// Sends the signals `EventSeen` and `EventsLost`. It is the only task that does: a send is never cancelled half way. Adds to
 /// `heartbeat` as long as it lives.
 pub async fn send_signals(state: Arc<State>, emitter: SignalEmitter<'static>, heartbeat: Arc<AtomicU64>) {
-    let mut signals = Signals::new(state.limits(), Room::FOR_ALL);
     let mut pace = Pace::default();
     let mut losses_told: Option<Duration> = None;
     loop {
         heartbeat.fetch_add(1, Ordering::Relaxed);
-        let deadline = signals.deadline().into_iter().chain(pace.deadline()).min();
+        listener!(state.seen.changed => changed);
+        let deadline = state.seen.lock().deadline().into_iter().chain(pace.deadline()).min();
         let wait = deadline.map_or(HEARTBEAT, |deadline| deadline.saturating_sub(state.now()).min(HEARTBEAT));
         tokio::select! {
-            rows = state.seen.pop_all() => {
-                let now = state.now();
-                state.subscriptions.offer(&rows, now);
-                rows.into_iter().for_each(|row| signals.push(row, now));
-            }
+            () = changed => {}
             () = sleep(wait) => {}
         }
-        signals.set_limits(state.limits());
-        signals.set_stopped(pace.is_stopped(&state, emitter.connection(), state.now()).await);
-        while let Some(signal) = signals.next(state.now()) {
+        state.seen.lock().set_limits(state.limits());
+        loop {
+            let is_stopped = pace.is_stopped(&state, emitter.connection(), state.now()).await;
+            state.seen.lock().set_stopped(is_stopped);
+            let Some(signal) = state.seen.next(state.now()) else { break };
             if let Err(error) = send(&state, &emitter, signal).await {
                 warn!(%error, "a signal could not be sent");
             }
-            signals.set_stopped(pace.is_stopped(&state, emitter.connection(), state.now()).await);
         }
-        let told = signals.take_told();
+        let told = state.seen.lock().take_told();
         let statistics = &state.store.statistics;
         statistics.signals_sent.add(told.sent);
         statistics.signals_coalesced.add(told.coalesced);
         statistics.signals_lost.add(told.lost);
         let now = state.now();
         if losses_told.is_none_or(|told| now >= told + LOSSES_EVERY)
-            && let Some(losses) = losses(&signals.take_losses())
+            && let Some(losses) = losses(&state.seen.lock().take_losses())
         {
             losses_told = Some(now);
             warn!("events were not signalled, but are kept: {losses}. Diagnose, or signals_per_second, says why");
         }
         // What was lost on the way here is told too.
-        signals.set_lost(statistics.signals_lost.get());
+        state.seen.lock().set_lost(statistics.signals_lost.get());
     }
 }
 

@@ -9,11 +9,16 @@ use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::pipeline::{MAX_SEEN, MAX_SEEN_BYTES};
 use crate::dbus::{State, wire};
 use crate::journal::{SOCKET, entry};
 use crate::queue::Queue;
 use crate::store::{Answer, Row};
+
+/// Events that wait to be written: a second of the most that auditd carries.
+const MAX_ROWS: usize = 16 * 1024;
+
+/// What they may hold together, in bytes.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Events on their way to the journal. Whoever brings them does not wait: what finds no place is counted.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(is_on: bool) -> Self {
-        Self { is_on: is_on.into(), rows: Queue::new(MAX_SEEN, MAX_SEEN_BYTES) }
+        Self { is_on: is_on.into(), rows: Queue::new(MAX_ROWS, MAX_BYTES) }
     }
 
     /// Whether events are wanted.

@@ -45,7 +45,6 @@ use self::reader::Remains;
 use crate::config::{self, Config, Socket};
 use crate::dbus::{self, Limits, Setup, State};
 use crate::process::{Accounts, Visitor};
-use crate::queue::Queue;
 use crate::rules::{Keeper, Key, RuleSet, Scope, running_machine};
 use crate::socket::{PASSED_AS, SockDiag};
 use crate::source::{HandedOn, KNOWN_SOCKETS, MAX_HANDED_ON, Reserve, Status};
@@ -105,14 +104,12 @@ pub async fn run(path: Option<PathBuf>, mut reload: Signal, shutdown: impl Futur
     };
     let store = Arc::new(store);
     let source = Arc::new(Status::default());
-    let seen = Arc::new(Queue::new(pipeline::MAX_SEEN, pipeline::MAX_SEEN_BYTES));
     let state = Arc::new(State::new(
         store,
         source,
         Arc::new(Keeper::new(rule_set(&config))),
         Arc::new(Accounts::default()),
         sock_diag(&mut passed),
-        seen,
         setup(&config),
     ));
     let (connection, refused) = dbus::connect(state.clone()).await?;
@@ -166,9 +163,8 @@ impl Service {
         let waiting = Arc::new(AtomicUsize::new(0));
         let journal = Arc::new(Journal::new(config.journal));
         let visitor = {
-            let (store, seen, waiting, journal) =
-                (state.store.clone(), state.seen.clone(), waiting.clone(), journal.clone());
-            Visitor::start(move |visits| pipeline::visited(&store, &seen, &journal, &waiting, visits))
+            let (state, waiting, journal) = (state.clone(), waiting.clone(), journal.clone());
+            Visitor::start(move |visits| pipeline::visited(&state, &journal, &waiting, visits))
                 .map_err(Error::System)?
         };
         let sink = Sink {

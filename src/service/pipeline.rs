@@ -16,15 +16,8 @@ use super::reader::{Reader, Remains};
 use crate::config::Config;
 use crate::dbus::State;
 use crate::process::{Request, Visit, Visitor};
-use crate::queue::Queue;
 use crate::source::{Audisp, Sources, Stop};
-use crate::store::{Found, Row, Store, Whose};
-
-/// Signals that wait to be sent: a second of the most that auditd carries.
-pub(super) const MAX_SEEN: usize = 16 * 1024;
-
-/// What they may hold together, in bytes.
-pub(super) const MAX_SEEN_BYTES: usize = 16 * 1024 * 1024;
+use crate::store::{Found, Row, Whose};
 
 /// What may wait for a visit to `/proc`, in bytes; beside the visitor's own bound in events.
 pub(super) const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
@@ -109,13 +102,7 @@ impl Pipeline {
 }
 
 /// What the visitor found: tells the store, and passes the events on.
-pub(super) fn visited(
-    store: &Store,
-    seen: &Queue<Row>,
-    journal: &Journal,
-    waiting: &AtomicUsize,
-    mut visits: Vec<(Row, Visit)>,
-) {
+pub(super) fn visited(state: &State, journal: &Journal, waiting: &AtomicUsize, mut visits: Vec<(Row, Visit)>) {
     let mut found = Vec::new();
     for (row, visit) in &mut visits {
         let whose = match std::mem::replace(visit, Visit::Hidden) {
@@ -134,19 +121,13 @@ pub(super) fn visited(
         }
         row.whose = whose;
     }
-    store.attach(&found);
+    state.store.attach(&found);
     if journal.is_on() {
         let rows = visits.iter().map(|(row, _)| (row.clone(), row.size()));
-        store.statistics.journal_lost.add(journal.push(rows));
+        state.store.statistics.journal_lost.add(journal.push(rows));
     }
-    let mut bytes = 0;
-    let rows = visits.into_iter().map(|(row, _)| {
-        let size = row.size();
-        bytes += size;
-        (row, size)
-    });
-    store.statistics.signals_lost.add(seen.push(rows));
-    waiting.fetch_sub(bytes, Ordering::Relaxed);
+    waiting.fetch_sub(visits.iter().map(|(row, _)| row.size()).sum(), Ordering::Relaxed);
+    state.see(visits.into_iter().map(|(row, _)| row).collect());
 }
 
 /// Whether the store has to be told what was found for a row. Mostly it knew, and gave it to the row when that came.

@@ -13,7 +13,9 @@ use super::feed::{Feed, Intake, Taken};
 use super::kept::{self, Bookmark, Place, Records};
 use super::pipeline::Sink;
 use crate::config::Config;
-use crate::source::{Audisp, Choice, HandedOn, Happening, Message, Multicast, Reserve, Seen, Serving, Sources, Woken};
+use crate::source::{
+    Audisp, Choice, HandedOn, Happening, Message, Multicast, Reserve, Seen, Serving, Sources, Storm, Woken,
+};
 use crate::store::Source;
 use crate::text::text;
 
@@ -34,6 +36,7 @@ pub(super) struct Reader {
     taken: Taken,
     sink: Sink,
     bookmark: Bookmark,
+    storm: Storm,
     /// As counted when last looked.
     framing: FramingCounts,
     /// The process that was last named for removing a rule.
@@ -65,6 +68,7 @@ impl Reader {
             taken: Taken::after(sink.state.store.sequence()),
             sink,
             bookmark,
+            storm: Storm::default(),
             framing: FramingCounts::default(),
             blamed: None,
             absent: false,
@@ -129,9 +133,9 @@ impl Reader {
             // Where the connection has just ended, its last line is taken when the reserve was.
             self.choose();
             // The kernel is ahead of auditd: what both brought is no reason to think that auditd is behind.
-            self.take_messages();
-            self.take_lines();
+            let records = self.take_messages() + self.take_lines();
             self.choose();
+            thread::sleep(self.storm.linger(records, self.now()));
         }
         let place = self.place(true);
         self.bookmark.set(|| &place);
@@ -179,9 +183,9 @@ impl Reader {
         next.map_or(HEARTBEAT, |next| next.saturating_sub(self.now()).min(HEARTBEAT))
     }
 
-    /// Takes what auditd brought.
-    fn take_lines(&mut self) {
-        let Some(audisp) = &mut self.sources.audisp else { return };
+    /// Takes what auditd brought. Returns how many records.
+    fn take_lines(&mut self) -> u64 {
+        let Some(audisp) = &mut self.sources.audisp else { return 0 };
         let now = self.sink.state.now();
         let has_reserve = self.seen.has_multicast;
         let mut intake = Intake::new(&self.sink, &mut self.taken, now);
@@ -217,7 +221,8 @@ impl Reader {
         let framing = audisp.counts();
         let before = std::mem::replace(&mut self.framing, framing);
         let statistics = &self.sink.state.store.statistics;
-        statistics.lines_read.add(framing.lines - before.lines);
+        let lines = framing.lines - before.lines;
+        statistics.lines_read.add(lines);
         statistics.lines_malformed.add(framing.oversized - before.oversized);
         let lost = self.audisp.count(&self.sink);
         let torn = framing.torn - before.torn;
@@ -228,21 +233,23 @@ impl Reader {
             lost.count(&self.sink, torn > 0);
         }
         self.tell_rule_changes();
+        lines
     }
 
-    /// Takes what the multicast brought, or keeps it.
-    fn take_messages(&mut self) {
-        let Some(multicast) = &mut self.sources.multicast else { return };
+    /// Takes what the multicast brought, or keeps it. Returns how many records.
+    fn take_messages(&mut self) -> u64 {
+        let Some(multicast) = &mut self.sources.multicast else { return 0 };
         let now = self.sink.state.now();
         let serves = self.choice.serving().takes_multicast();
         let mut intake = Intake::new(&self.sink, &mut self.taken, now);
         let Feed { source, assembler, passed_over, .. } = &mut self.multicast;
         let mut keep = |event: Event<'_>| *passed_over += u64::from(!intake.take(&event, *source));
-        let (mut garbage, mut overruns) = (0, 0);
+        let (mut records, mut garbage, mut overruns) = (0, 0, 0);
         let mut end = Ok(());
         for _ in 0..MAX_MESSAGES {
             match multicast.receive() {
                 Ok(Some(Message::Record(number, text))) => {
+                    records += 1;
                     self.seen.ahead_since.get_or_insert(now);
                     if serves {
                         assembler.push_message(number, text, now, &mut keep);
@@ -278,6 +285,7 @@ impl Reader {
             self.seen.has_multicast = false;
         }
         self.tell_rule_changes();
+        records
     }
 
     /// Decides who serves, and hands over.
