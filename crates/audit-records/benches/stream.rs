@@ -40,7 +40,8 @@ fn main() {
     {
         let (_, stream) = streams.iter().find(|(of, _)| of == name).unwrap();
         let passes: usize = passes.parse().unwrap();
-        println!("{} events", (0..passes).map(|_| to_events(stream.as_bytes())).sum::<usize>());
+        let mut framer = Framer::default();
+        println!("{} events", (0..passes).map(|_| to_events(&mut framer, stream.as_bytes())).sum::<usize>());
         return;
     }
     let auparse = Auparse::build();
@@ -48,10 +49,11 @@ fn main() {
         let bytes = stream.as_bytes();
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stream.log");
         fs::write(&file, bytes).unwrap();
-        let contenders: [(&str, &dyn Fn() -> usize); 3] = [
-            ("to events", &|| to_events(bytes)),
-            ("newlines alone", &|| memchr::memchr_iter(b'\n', bytes).count()),
-            ("linux-audit-parser", &|| {
+        let mut framer = Framer::default();
+        let mut contenders: [(&str, &mut dyn FnMut() -> usize); 3] = [
+            ("to events", &mut || to_events(&mut framer, bytes)),
+            ("newlines alone", &mut || memchr::memchr_iter(b'\n', bytes).count()),
+            ("linux-audit-parser", &mut || {
                 let lines = bytes.split_inclusive(|&byte| byte == b'\n');
                 lines.filter(|line| black_box(linux_audit_parser::parse(line, true)).is_ok()).count()
             }),
@@ -59,7 +61,7 @@ fn main() {
         let mut times = vec![Vec::new(); contenders.len()];
         let mut auparse_times = Vec::new();
         for _ in 0..ROUNDS {
-            for (contender, times) in contenders.iter().zip(&mut times) {
+            for (contender, times) in contenders.iter_mut().zip(&mut times) {
                 let start = Instant::now();
                 for _ in 0..PASSES {
                     black_box((contender.1)());
@@ -120,8 +122,8 @@ fn connects(key: &str, enriched: bool) -> String {
     stream
 }
 
-fn to_events(bytes: &[u8]) -> usize {
-    let mut framer = Framer::default();
+/// `framer` is as a reader has it: one for all that comes.
+fn to_events(framer: &mut Framer, bytes: &[u8]) -> usize {
     let mut assembler = Assembler::new("opensnitch", false);
     let another = WhoBuf::new(Who::default());
     let mut events = 0;
