@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// What a record counts for: eight in a millisecond are no storm, for as long as they come.
-const EACH: Duration = Duration::from_micros(125);
+/// What a record counts for: sixteen in a millisecond are no storm, for as long as they come. That is 2,000 events a second, where
+/// auditd and the kernel both bring them.
+const EACH: Duration = Duration::from_nanos(62_500);
 
-/// Nor are so many more at once: a thousand, some 200 events.
+/// Nor are so many more at once: 2,000 records.
 const MOST: Duration = Duration::from_millis(125);
 
 /// How long records gather in a storm before they are read. auditd sends up to 13 events in it, and its socket holds fifty.
@@ -48,11 +49,10 @@ mod tests {
 
     #[test]
     fn a_storm_is_many_records_for_long() {
-        assert!(!lingers(4, 100_000));
-        assert!(!lingers(8, 100_000));
+        assert!(!lingers(16, 100_000));
         assert!(!lingers(50, 20));
         assert!(lingers(50, 100));
-        assert!(lingers(1_001, 1));
+        assert!(lingers(2_001, 1));
     }
 
     #[test]
