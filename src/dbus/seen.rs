@@ -78,5 +78,6 @@ mod tests {
         listener!(seen.changed => changed);
         seen.push([connect(1, 80)], now);
         assert!(changed.now_or_never().is_some());
+        assert_eq!(seen.lock().deadline(), Some(Duration::ZERO));
     }
 }

@@ -153,8 +153,7 @@ impl Signals {
         self.due.len() >= self.room.windows || self.bytes > self.room.bytes
     }
 
-    /// Whether nothing is due and no loss is to be counted: what waits for its time apart from that has a
-    /// [`deadline`](Self::deadline).
+    /// Whether nothing is due and no loss is to be counted. Windows alone close at their [`deadline`](Self::deadline).
     #[must_use]
     pub(super) fn is_idle(&self) -> bool {
         self.due.len() == 0 && self.told.lost == 0
@@ -207,7 +206,8 @@ impl Signals {
                 false => self.refilled,
             }
         });
-        lost.into_iter().chain(closing).chain(token).min()
+        let uncounted = (self.told.lost > 0).then_some(Duration::ZERO);
+        lost.into_iter().chain(closing).chain(token).chain(uncounted).min()
     }
 
     /// When what comes to its time then is looked at, with all that does shortly before: in a storm some window closes every
